@@ -1,0 +1,99 @@
+package connect
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps all state but tokens. Its adapters pass connecttest.TestStore.
+//
+// Methods return errors of a class: NotFound where a document is missing or
+// expired, Conflict where one to be created exists, Unavailable where the
+// same call may work later. Nothing that a method takes or returns is shared
+// with the store: callers may change it.
+//
+// The closures of the Update methods run inside a transaction and may run
+// more than once: they must be pure but for their arguments. An error from a
+// closure is returned as it is, and nothing is written. Documents that a
+// closure left as they were are not written.
+type Store interface {
+	// CreateLogin stores a login under its state's hash.
+	CreateLogin(ctx context.Context, l *Login) error
+	// ConsumeLogin returns the login of that state and marks it used, in one
+	// transaction. One that is unknown, used or expired at now is NotFound.
+	ConsumeLogin(ctx context.Context, stateHash string, now time.Time) (*Login, error)
+
+	// Connection returns the user's connection; NotFound if there never was
+	// one.
+	Connection(ctx context.Context, userID string) (*Connection, error)
+	// UpdateConnection runs fn over the user's connection and the setup that
+	// it points at (nil if none or expired), in one transaction. A user
+	// without a connection has a zero one with the user's ID. What fn changed
+	// of the two is written, and with them the new setup that fn returns; nil
+	// makes none. It returns the connection as written.
+	UpdateConnection(ctx context.Context, userID string, fn func(c *Connection, current *Setup) (made *Setup, err error)) (*Connection, error)
+
+	// Setup returns a setup by its ID.
+	Setup(ctx context.Context, id string) (*Setup, error)
+	// UpdateSetup runs fn over a setup and its user's connection in one
+	// transaction and returns both as written. It is what claim, checkpoint
+	// and commit are made of.
+	UpdateSetup(ctx context.Context, id string, fn func(c *Connection, s *Setup) error) (*Connection, *Setup, error)
+
+	// SaveChanges writes entries of the user's ledger, each under its ID: a
+	// new one is added, an older version replaced. There may be thousands.
+	SaveChanges(ctx context.Context, userID string, changes []Change) error
+	// Changes returns a page of the user's ledger, newest first, and the
+	// token of the next page ("" after the last).
+	Changes(ctx context.Context, userID string, q ChangeQuery) (page []Change, next string, err error)
+
+	// SaveResources writes discovered resources, each under its ID. There may
+	// be thousands.
+	SaveResources(ctx context.Context, userID string, resources []Resource) error
+	// Resources returns a page of the user's resources and the token of the
+	// next page ("" after the last).
+	Resources(ctx context.Context, userID string, q ResourceQuery) (page []Resource, next string, err error)
+	// DeleteResources deletes the user's resources that the filter selects.
+	DeleteResources(ctx context.Context, userID string, f ResourceFilter) error
+
+	// Discoveries returns the newest discovery of each of the user's
+	// projects, ordered by project ID.
+	Discoveries(ctx context.Context, userID string) ([]Discovery, error)
+	// UpdateDiscovery runs fn over the user's connection and the project's
+	// discovery (a zero one with the two IDs if there is none) in one
+	// transaction and returns both as written.
+	UpdateDiscovery(ctx context.Context, userID, projectID string, fn func(c *Connection, d *Discovery) error) (*Connection, *Discovery, error)
+	// DeleteDiscoveries deletes the discoveries of the user that are of an
+	// older generation than before.
+	DeleteDiscoveries(ctx context.Context, userID string, before int64) error
+}
+
+// Vault keeps users' tokens. Its adapters pass connecttest.TestVault.
+type Vault interface {
+	// Put stores a token. The version must be the one that Get returned, or 0
+	// for a token that must not be there yet: otherwise Conflict, and nothing
+	// is written. It returns the new version.
+	Put(ctx context.Context, ref TokenRef, t Token, version int) (int, error)
+	// Get returns the token and its version, at least 1; NotFound if there is
+	// none.
+	Get(ctx context.Context, ref TokenRef) (Token, int, error)
+	// Delete removes every version of the token. Deleting what is not there
+	// is no error.
+	Delete(ctx context.Context, ref TokenRef) error
+}
+
+// Queue delivers tasks at least once, by POST to the functions that they
+// name. Its adapters pass connecttest.TestQueue.
+type Queue interface {
+	// Enqueue hands a task over. A name that the queue has seen lately is no
+	// error: the task is already there or done.
+	Enqueue(ctx context.Context, t Task) error
+}
+
+// Task is one HTTP request to come.
+type Task struct {
+	Function string    // which function is to handle it
+	Name     string    // deterministic, [A-Za-z0-9_-], at most 500 characters; the queue takes a name once
+	Body     []byte    // JSON, at most 1 MiB; never a secret
+	At       time.Time // not before; zero: at once
+}
