@@ -1,0 +1,120 @@
+package setup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gcpconnect/shared/connect"
+)
+
+// accountID is the ID of one of a user's two service accounts: stable, unique
+// to the user and not revealing who it is. 29 characters of the 30 allowed
+// (https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create).
+func accountID(userID, suffix string) string {
+	sum := sha256.Sum256([]byte(userID))
+	return "aurora-" + hex.EncodeToString(sum[:])[:20] + suffix
+}
+
+// accountEmail is the email that an account of that ID has in a project. For
+// projects of a domain, example.com:p, it is p.example.com
+// (https://cloud.google.com/iam/docs/service-account-types#user-managed).
+func accountEmail(id, projectID string) string {
+	if domain, name, ok := strings.Cut(projectID, ":"); ok {
+		projectID = name + "." + domain
+	}
+	return id + "@" + projectID + ".iam.gserviceaccount.com"
+}
+
+// accountsOf names the two accounts of a user in a root project.
+func accountsOf(userID, rootProject string) connect.ServiceAccounts {
+	return connect.ServiceAccounts{
+		RootProject: rootProject,
+		Agent:       accountEmail(accountID(userID, "-f"), rootProject),
+		Ask:         accountEmail(accountID(userID, "-r"), rootProject),
+	}
+}
+
+// createServiceAccounts makes sure that both accounts are there and enabled
+// in the root project.
+func createServiceAccounts(ctx context.Context, r *Run) error {
+	s := r.Setup
+	accounts := accountsOf(s.UserID, s.RootProject)
+	var madeAgent, madeAsk bool
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		madeAgent, err = r.ensureAccount(gctx, accounts.Agent, accountID(s.UserID, "-f"), "Aurora agent", "Manages this project's resources for Aurora.")
+		return err
+	})
+	group.Go(func() (err error) {
+		madeAsk, err = r.ensureAccount(gctx, accounts.Ask, accountID(s.UserID, "-r"), "Aurora ask", "Reads this project's resources for Aurora.")
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		if retryable(err) || connect.CodeOf(err) == connect.NeedsReauth {
+			return err
+		}
+		r.log.WarnContext(ctx, "service accounts failed", "project", s.RootProject, "error", err)
+		return Stop(CodeAccounts, "Aurora full-access setup had errors: the service accounts could not be made in project "+s.RootProject+": "+
+			connect.MessageOf(err)+" You need Service Account Admin there, and no organization policy may forbid service accounts; or choose another root project. Then retry.")
+	}
+	s.Accounts = accounts
+	if madeAgent || madeAsk {
+		s.AccountsAt = time.Now()
+	}
+	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Accounts = accounts })
+	return nil
+}
+
+// ensureAccount takes over the account if it is there, and makes it if not.
+// It reports whether the account was made by this setup.
+func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, description string) (made bool, err error) {
+	project := r.Setup.RootProject
+	creation := []connect.Change{r.ledger.entry(project, connect.ChangeCreateAccount, email, "", "")}
+	account, err := r.user.Account(ctx, project, email)
+	if absent(err) {
+		err = r.ledger.apply(ctx, creation, func() error {
+			account, err = r.user.CreateAccount(ctx, project, id, displayName, description)
+			return err
+		})
+		if err == nil {
+			return true, nil
+		}
+		if connect.CodeOf(err) != connect.Conflict {
+			return false, wrap(err, "create %s", email)
+		}
+		account, err = r.user.Account(ctx, project, email)
+		if absent(err) && r.Setup.Attempt < int(freshFor/freshWait) {
+			return false, Later(freshWait) // it is there, by Google's word, and cannot be read yet
+		}
+	}
+	if err != nil {
+		return false, wrap(err, "read %s", email)
+	}
+	if made, err = r.ledger.found(ctx, creation); err != nil || !account.Disabled {
+		return made, err
+	}
+	enable := []connect.Change{r.ledger.entry(project, connect.ChangeEnableAccount, email, "", "")}
+	return made, wrap(r.ledger.apply(ctx, enable, func() error { return r.user.EnableAccount(ctx, project, email) }), "enable %s", email)
+}
+
+// absent reports whether err is what a read answers for an account that is
+// not there, and for a while for one just made: 404, or 403 where Google will
+// not tell. Creating the account tells.
+func absent(err error) bool {
+	code := connect.CodeOf(err)
+	return code == connect.NotFound || code == connect.Forbidden && connect.ReasonOf(err) != ReasonServiceDisabled
+}
+
+// wrap says what was being done when err came up; nil stays nil.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

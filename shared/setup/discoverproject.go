@@ -1,0 +1,223 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// Waiting for a project that does not let itself be searched yet: its access
+// or its Cloud Asset API can take minutes to come into force.
+const (
+	discoveryWait  = 30 * time.Second
+	discoveryTries = 20
+)
+
+// discoveryTask is what the queue carries for discover-project.
+type discoveryTask struct {
+	User       string `json:"user"`
+	Generation int64  `json:"generation"`
+	Project    string `json:"project"`
+	Run        string `json:"run"` // later runs compare greater
+	Attempt    int    `json:"attempt"`
+}
+
+// runName names a discovery run. Names order by time.
+func runName(at time.Time, id string) string {
+	return at.UTC().Format("20060102T150405.000000000") + "-" + id
+}
+
+func parseDiscoveryTask(body []byte) (discoveryTask, error) {
+	var t discoveryTask
+	if err := decodeTask(body, &t); err != nil {
+		return discoveryTask{}, err
+	}
+	switch {
+	case t.User == "":
+		return discoveryTask{}, connect.Errorf(connect.Invalid, "The task's user is missing.")
+	case t.Project == "":
+		return discoveryTask{}, connect.Errorf(connect.Invalid, "The task's project is missing.")
+	case t.Run == "":
+		return discoveryTask{}, connect.Errorf(connect.Invalid, "The task's run is missing.")
+	case t.Generation < 1 || t.Attempt < 0:
+		return discoveryTask{}, connect.Errorf(connect.Invalid, "The task's generation or attempt is out of range.")
+	}
+	return t, nil
+}
+
+// due is the task for d as it stands.
+func (t discoveryTask) due(d *connect.Discovery) (connect.Task, error) {
+	t.Attempt = d.Attempt
+	return queueTask(DiscoverFunction, t, d.DueAt, t.User, t.Project, t.Run, strconv.Itoa(t.Attempt))
+}
+
+// Discover executes a task of discover-project: it reads the project's
+// resources page by page as the agent account and stores them. It follows the
+// same rules as the steps: claim, work, commit, enqueue. When its time is
+// short it leaves the next page to another task.
+func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) error {
+	t, err := parseDiscoveryTask(body)
+	if err != nil {
+		return err
+	}
+	log := r.Log.With("user", t.User, "project", t.Project, "run", t.Run, "attempt", t.Attempt)
+	holder := connect.NewID()
+	c, d, err := r.claimDiscovery(ctx, t, holder)
+	switch {
+	case errors.Is(err, errGone):
+		log.InfoContext(ctx, "discovery task is out of date")
+		return nil
+	case errors.Is(err, errBehind):
+		return r.enqueueDue(ctx, t, d)
+	case errors.Is(err, errBusy):
+		return connect.Errorf(connect.Unavailable, "This project is being discovered.").Because(err)
+	case err != nil:
+		return fmt.Errorf("claim discovery of %s: %w", t.Project, err)
+	}
+
+	work, cancel := context.WithTimeout(ctx, Deadline)
+	result := r.readResources(work, c, d)
+	cancel()
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	again, isAgain := errors.AsType[later](result)
+	retry := result != nil && !isAgain && retryable(result) && !delivery.Last
+	_, stored, err := r.Store.UpdateDiscovery(ctx, t.User, t.Project, func(c *connect.Connection, stored *connect.Discovery) error {
+		switch {
+		case c.Generation != t.Generation:
+			return errGone
+		case stored.Run != t.Run || stored.Lease.Holder != holder:
+			return errLost
+		}
+		*stored = *d.Clone()
+		stored.Lease = connect.Lease{}
+		switch {
+		case retry:
+		case isAgain && (again.after == 0 || stored.Attempt < discoveryTries):
+			stored.Attempt++
+			stored.DueAt = time.Now().Add(again.after)
+		case result != nil:
+			stored.State, stored.FinishedAt = connect.DiscoveryFailed, time.Now()
+			stored.Message = discoveryMessage(result)
+		default:
+			stored.State, stored.FinishedAt = connect.DiscoveryDone, time.Now()
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errLost):
+		log.InfoContext(ctx, "discovery was overtaken")
+		return nil
+	case errors.Is(err, errGone):
+		// A disconnect came between: what was stored since then is nobody's.
+		log.InfoContext(ctx, "discovery's connection is gone")
+		return r.Store.DeleteResources(ctx, t.User, connect.ResourceFilter{ProjectID: t.Project, Run: t.Run})
+	case err != nil:
+		return err
+	case retry:
+		log.WarnContext(ctx, "discovery will be tried again", "error", result)
+		return result
+	case stored.State == connect.DiscoveryRunning:
+		return r.enqueueDue(ctx, t, stored)
+	}
+	log.InfoContext(ctx, "discovery ended", "state", stored.State, "cause", result)
+	return nil
+}
+
+// enqueueDue enqueues the task that is due for a discovery.
+func (r *Runner) enqueueDue(ctx context.Context, t discoveryTask, d *connect.Discovery) error {
+	next, err := t.due(d)
+	if err != nil {
+		return err
+	}
+	return r.Queue.Enqueue(ctx, next)
+}
+
+// claimDiscovery takes the lease of the project's discovery, and begins the
+// run if the task is of a newer one than the stored.
+func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder string) (*connect.Connection, *connect.Discovery, error) {
+	var seen *connect.Discovery
+	c, d, err := r.Store.UpdateDiscovery(ctx, t.User, t.Project, func(c *connect.Connection, d *connect.Discovery) error {
+		now := time.Now()
+		if !c.Connected || c.Generation != t.Generation || d.Generation == t.Generation && d.Run > t.Run {
+			return errGone
+		}
+		if d.Generation != t.Generation || d.Run < t.Run {
+			*d = connect.Discovery{
+				UserID: t.User, ProjectID: t.Project, Generation: t.Generation, Run: t.Run,
+				State: connect.DiscoveryRunning, StartedAt: now, Version: connect.SchemaVersion,
+			}
+		}
+		seen = d.Clone()
+		switch {
+		case d.State != connect.DiscoveryRunning:
+			return errGone
+		case d.Attempt != t.Attempt:
+			return errBehind
+		case d.Lease.Live(now):
+			return errBusy
+		}
+		d.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
+		return nil
+	})
+	if errors.Is(err, errBehind) {
+		return nil, seen, err
+	}
+	return c, d, err
+}
+
+// readResources stores page after page of the project's resources until the
+// last one or until time is up, and notes in d how far it came.
+func (r *Runner) readResources(ctx context.Context, c *connect.Connection, d *connect.Discovery) error {
+	leaveAt := time.Now().Add(Budget)
+	user := r.Google.As(r.Tokens.User(c.Tokens))
+	agent := r.Google.As(r.Tokens.Account(user, c.Tokens, c.Accounts.Agent))
+	if d.Counts == nil {
+		d.Counts = map[string]int{}
+	}
+	for {
+		page, next, err := agent.SearchResources(ctx, d.ProjectID, d.PageToken)
+		switch code := connect.CodeOf(err); {
+		case code == connect.Forbidden || code == connect.NotFound:
+			return fmt.Errorf("search %s: %w", d.ProjectID, errors.Join(err, Later(discoveryWait)))
+		case code == connect.Invalid && d.PageToken != "":
+			// Page tokens expire: begin again from the first page.
+			d.PageToken, d.Counts = "", nil
+			return errors.Join(err, Later(discoveryWait))
+		case err != nil:
+			return fmt.Errorf("search %s: %w", d.ProjectID, err)
+		}
+		now := time.Now()
+		for i := range page {
+			page[i].Run, page[i].DiscoveredAt = d.Run, now
+			d.Counts[page[i].Type]++
+		}
+		if err := r.Store.SaveResources(ctx, c.UserID, page); err != nil {
+			return fmt.Errorf("store resources of %s: %w", d.ProjectID, err)
+		}
+		d.PageToken = next
+		if next == "" {
+			break
+		}
+		if time.Now().After(leaveAt) {
+			return Later(0)
+		}
+	}
+	// What this run did not see is gone.
+	if err := r.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{ProjectID: d.ProjectID, NotRun: d.Run}); err != nil {
+		return fmt.Errorf("delete resources of %s that are gone: %w", d.ProjectID, err)
+	}
+	return nil
+}
+
+func discoveryMessage(err error) string {
+	const next = " Run the discovery again in some minutes; if it stays, check that the project is not blocked for Aurora's agent account."
+	if connect.CodeOf(err) == connect.NeedsReauth {
+		return connect.MessageOf(err)
+	}
+	return "The resources of this project could not be read: " + connect.MessageOf(err) + next
+}

@@ -1,0 +1,259 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// maxBatchEnable is how many APIs one batchEnable takes
+// (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable).
+const maxBatchEnable = 20
+
+// operationGrace is how long an enabling operation is left alone: asking
+// earlier than this costs a call and never finds it done.
+const operationGrace = 10 * time.Second
+
+// stepEnable is where errors of enabling belong, also those that come to
+// light when verify-permissions settles the operations.
+const stepEnable = "enable-apis"
+
+// enableAPIs starts to enable what is missing in each project. It does not
+// wait: verify-permissions settles the operations.
+func enableAPIs(ctx context.Context, r *Run) error {
+	return r.each(ctx,
+		func(p *connect.Project) bool { return p.APIs == "" },
+		func(ctx context.Context, p *connect.Project) error {
+			e := r.enabling(p)
+			err := e.begin(ctx)
+			if err != nil {
+				p.APIs = r.outcome(err)
+				return apiError(p.ID, err)
+			}
+			e.conclude()
+			return nil
+		})
+}
+
+// enabling is the work of enabling APIs in one project.
+type enabling struct {
+	r       *Run
+	p       *connect.Project
+	at      time.Time         // when what it starts was asked for
+	refused map[string]string // API by API, Google's words
+	changed bool
+}
+
+func (r *Run) enabling(p *connect.Project) *enabling {
+	return &enabling{r: r, p: p, at: time.Now(), refused: map[string]string{}}
+}
+
+// begin reads what is missing and starts to enable it.
+func (e *enabling) begin(ctx context.Context) error {
+	required := requiredAPIs()
+	missing, err := e.r.user.DisabledAPIs(ctx, e.p.ID, required)
+	if err != nil {
+		return err
+	}
+	standing := without(required, missing)
+	if e.changed, err = e.r.ledger.found(ctx, e.entries(standing)); err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(missing, maxBatchEnable) {
+		if err := e.start(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start asks Google to enable APIs. A batch is atomic: one that is refused is
+// asked for API by API, so that the good ones are enabled and the bad ones
+// are named. It returns errors that are about the whole project.
+func (e *enabling) start(ctx context.Context, names []string) error {
+	entries := e.entries(names)
+	ledger := e.r.ledger
+	if err := ledger.plan(ctx, entries); err != nil {
+		return err
+	}
+	operation, err := e.r.user.EnableAPIs(ctx, e.p.ID, names)
+	if err == nil {
+		e.changed = true
+		if operation == "" {
+			return ledger.mark(ctx, entries, connect.ChangeDone)
+		}
+		e.p.Operations = append(e.p.Operations, connect.Operation{Name: operation, APIs: shortAPIs(names)})
+		e.p.OperationsAt = e.at
+		return nil
+	}
+	if retryable(err) {
+		return err
+	}
+	if markErr := ledger.mark(ctx, entries, connect.ChangeRefused); markErr != nil {
+		return markErr
+	}
+	switch {
+	case wholeProject(err):
+		return err
+	case len(names) == 1:
+		e.refused[names[0]] = connect.MessageOf(err)
+		return nil
+	}
+	for _, name := range names {
+		if err := e.start(ctx, []string{name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle finds out what became of the operations under way. It asks Google
+// for the state of the APIs, which is the fact that counts, and for the
+// operations only where an API is not enabled.
+func (e *enabling) settle(ctx context.Context) error {
+	var pending []string
+	for _, o := range e.p.Operations {
+		pending = append(pending, fullAPIs(o.APIs)...)
+	}
+	disabled, err := e.r.user.DisabledAPIs(ctx, e.p.ID, pending)
+	if err != nil {
+		return err
+	}
+	if err := e.mark(ctx, without(pending, disabled), connect.ChangeDone); err != nil {
+		return err
+	}
+	under := e.p.Operations
+	e.p.Operations = nil
+	var again []string
+	for _, o := range under {
+		waiting := intersect(fullAPIs(o.APIs), disabled)
+		if len(waiting) == 0 {
+			continue
+		}
+		result, err := e.r.user.Operation(ctx, e.p.ID, o.Name)
+		if err != nil {
+			e.p.Operations = under
+			return err
+		}
+		switch {
+		case result.Done && result.Message != "" && len(waiting) == 1:
+			e.refused[waiting[0]] = result.Message
+			continue
+		case result.Done && result.Message != "": // one by one shows which of them is to blame
+			again = append(again, waiting...)
+			continue
+		}
+		for name, why := range result.Failed {
+			e.refused[name] = why
+			waiting = without(waiting, []string{name})
+		}
+		if len(waiting) > 0 { // under way, or enabled by the operation's word and not yet by the API's own
+			e.p.Operations = append(e.p.Operations, connect.Operation{Name: o.Name, APIs: shortAPIs(waiting)})
+		}
+	}
+	var refused []string
+	for name := range e.refused {
+		refused = append(refused, name)
+	}
+	if err := e.mark(ctx, refused, connect.ChangeRefused); err != nil {
+		return err
+	}
+	for _, name := range again {
+		if err := e.start(ctx, []string{name}); err != nil {
+			return err
+		}
+	}
+	e.changed = true
+	return nil
+}
+
+// conclude puts the outcome into the project.
+func (e *enabling) conclude() {
+	e.p.Refuse(stepEnable, "Error enabling required APIs in project "+e.p.ID+": ", e.refused, ". Enable them in the Google Cloud console, then retry.")
+	switch {
+	case len(e.p.Operations) > 0:
+		e.p.APIs = connect.OutcomeStarted
+	case e.p.Failed(stepEnable):
+		e.p.APIs = connect.OutcomeFailed
+	case e.changed:
+		e.p.APIs = connect.OutcomeChanged
+	default:
+		e.p.APIs = connect.OutcomeUnchanged
+	}
+}
+
+// entries are the ledger's entries of enabling APIs.
+func (e *enabling) entries(names []string) []connect.Change {
+	entries := make([]connect.Change, len(names))
+	for i, name := range names {
+		entries[i] = e.r.ledger.entry(e.p.ID, connect.ChangeEnableAPI, name, "", "")
+	}
+	return entries
+}
+
+// mark records what became of APIs whose enabling was asked for earlier.
+func (e *enabling) mark(ctx context.Context, names []string, state connect.ChangeState) error {
+	entries := e.entries(names)
+	for i := range entries {
+		entries[i].PlannedAt = e.p.OperationsAt
+	}
+	return e.r.ledger.mark(ctx, entries, state)
+}
+
+// wholeProject reports whether an error of enabling is about the project or
+// the user, not about one of the APIs.
+func wholeProject(err error) bool {
+	switch connect.ReasonOf(err) {
+	case "AUTH_PERMISSION_DENIED", ReasonBillingMissing, ReasonServiceDisabled:
+		return true
+	}
+	return connect.CodeOf(err) == connect.NeedsReauth
+}
+
+// apiError puts an error of enabling into the words that users know.
+func apiError(projectID string, err error) error {
+	return explain(err, "Error enabling required APIs in project "+projectID+": ", map[connect.Code]string{
+		connect.Forbidden:    "Ask for Editor, or Service Usage Admin, on the project, then retry.",
+		connect.Precondition: "Check the project's billing, then retry.",
+	})
+}
+
+// explain puts an error's message for people into its place: what was being
+// done before it, and what to do next, by class, after it.
+func explain(err error, doing string, next map[connect.Code]string) error {
+	code := connect.CodeOf(err)
+	if err == nil || code == connect.NeedsReauth || errors.As(err, new(later)) {
+		return err
+	}
+	message := doing + connect.MessageOf(err)
+	if n := next[code]; n != "" {
+		message = strings.TrimSuffix(message, ".") + ". " + n
+	}
+	return &connect.Error{Code: code, Reason: connect.ReasonOf(err), Message: message, Err: err}
+}
+
+// outcome is the outcome of a phase that ended with err: none yet when a
+// retry may mend it.
+func (r *Run) outcome(err error) connect.Outcome {
+	switch {
+	case connect.CodeOf(err) == connect.NeedsReauth, errors.As(err, new(later)), retryable(err) && !r.last:
+		return ""
+	case connect.CodeOf(err) == connect.Forbidden:
+		return connect.OutcomeForbidden
+	}
+	return connect.OutcomeFailed
+}
+
+// without returns the names that are not among the others, intersect those
+// that are; both in the order of names.
+func without(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(others, n) })
+}
+
+func intersect(names, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(others, n) })
+}

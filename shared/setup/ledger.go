@@ -1,0 +1,137 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// ledger records changes to a customer's cloud before they are made and marks
+// them done after.
+type ledger struct {
+	store   connect.Store
+	userID  string
+	setupID string // empty: the changes are made outside a setup
+	salt    string // tells such changes apart
+
+	mu      sync.Mutex
+	planned map[string]connect.Change // left by an execution that failed or died
+	made    int                       // changes marked done
+	stood   int                       // changes that need not be made
+}
+
+// entry returns a change of this ledger with its ID.
+func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, member string) connect.Change {
+	c := connect.Change{
+		UserID: l.userID, SetupID: l.setupID, ProjectID: projectID,
+		Kind: kind, Target: target, Role: role, Member: member,
+		State: connect.ChangePlanned, PlannedAt: time.Now(), Version: connect.SchemaVersion,
+	}
+	c.Identify(l.salt)
+	return c
+}
+
+// recover reads what executions before this one had planned and not marked
+// done. Whether it happened is found out by the steps, which read Google's
+// state anyway.
+func (l *ledger) recover(ctx context.Context) error {
+	planned := map[string]connect.Change{}
+	q := connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangePlanned, PageSize: 1000}
+	for {
+		page, next, err := l.store.Changes(ctx, l.userID, q)
+		if err != nil {
+			return fmt.Errorf("read planned changes: %w", err)
+		}
+		for _, c := range page {
+			planned[c.ID] = c
+		}
+		if next == "" {
+			break
+		}
+		q.PageToken = next
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.planned = planned
+	return nil
+}
+
+// apply makes changes: it records them as planned, calls do, and marks them
+// done. If Google refused, they are marked refused; if it is not known what
+// happened, they stay planned.
+func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() error) error {
+	if err := l.plan(ctx, changes); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		if !retryable(err) || connect.CodeOf(err) == connect.Conflict {
+			// The cause matters more than whether this record was written: a
+			// planned change claims nothing.
+			_ = l.mark(ctx, changes, connect.ChangeRefused)
+		}
+		return err
+	}
+	return l.mark(ctx, changes, connect.ChangeDone)
+}
+
+// plan records changes that are about to be made.
+func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
+	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
+		return fmt.Errorf("record planned changes: %w", err)
+	}
+	return nil
+}
+
+// mark records that changes have come to a state.
+func (l *ledger) mark(ctx context.Context, changes []connect.Change, state connect.ChangeState) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	changes = slices.Clone(changes)
+	for i := range changes {
+		changes[i].State = state
+		if state == connect.ChangeDone {
+			changes[i].DoneAt = time.Now()
+		}
+	}
+	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
+		return fmt.Errorf("record changes as %s: %w", state, err)
+	}
+	if state == connect.ChangeDone {
+		l.mu.Lock()
+		l.made += len(changes)
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// found tells the ledger that these changes need not be made: their effect
+// stands. It reports whether some of them had been planned by an execution
+// before this one, and marks those done.
+func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
+	l.mu.Lock()
+	var done []connect.Change
+	for _, c := range changes {
+		if before, ok := l.planned[c.ID]; ok {
+			done = append(done, before)
+			delete(l.planned, c.ID)
+		}
+	}
+	l.stood += len(changes) - len(done)
+	l.mu.Unlock()
+	if len(done) == 0 {
+		return false, nil
+	}
+	return true, l.mark(ctx, done, connect.ChangeDone)
+}
+
+// counts returns how many changes were made and how many stood already.
+func (l *ledger) counts() (made, stood int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.made, l.stood
+}

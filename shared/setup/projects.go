@@ -1,0 +1,155 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"gcpconnect/shared/connect"
+)
+
+// ListedProject is a project as its user sees it.
+type ListedProject struct {
+	CloudProject
+	BillingEnabled bool
+	Root           bool
+}
+
+// Available reports whether Aurora can be set up in the project.
+func (p ListedProject) Available() bool { return p.State == "ACTIVE" && p.BillingEnabled }
+
+// Projects lists the projects that the user sees at Google, ordered by ID,
+// and the connection's root project.
+func (s *Service) Projects(ctx context.Context, userID string) (projects []ListedProject, root string, err error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return nil, "", err
+	}
+	cloud := s.as(c)
+	all, err := cloud.Projects(ctx)
+	if err != nil {
+		return nil, "", s.noted(ctx, c, err)
+	}
+	active := activeProjects(all, s.Settings.IncludeSysProjects)
+	billing, err := readBilling(ctx, cloud, active)
+	if err != nil {
+		return nil, "", s.noted(ctx, c, err)
+	}
+	for _, p := range active {
+		projects = append(projects, ListedProject{p, billing[p.ID].enabled, p.ID == c.Accounts.RootProject})
+	}
+	return projects, c.Accounts.RootProject, nil
+}
+
+// ProjectAccess is whether Aurora's accounts have access to a project.
+type ProjectAccess struct {
+	ID, Name      string
+	Enabled       bool // both accounts hold all their roles, at Google
+	HasPermission bool // the user may change the project's access policy
+	Root          bool
+}
+
+// Access reads the access of Aurora's accounts to each of the connection's
+// projects.
+func (s *Service) Access(ctx context.Context, userID string) ([]ProjectAccess, string, error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return nil, "", err
+	}
+	cloud := s.as(c)
+	grants := grantsOf(c.Accounts, &s.Settings)
+	access := make([]ProjectAccess, len(c.Projects))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrency)
+	for i, p := range c.Projects {
+		group.Go(func() error {
+			access[i] = ProjectAccess{ID: p.ID, Name: p.Name, Root: p.ID == c.Accounts.RootProject}
+			policy, err := cloud.Policy(gctx, p.ID)
+			if connect.CodeOf(err) == connect.Forbidden {
+				access[i].Enabled = p.Enabled // as far as is known: the user may no longer look
+				return nil
+			}
+			if err != nil {
+				return wrap(err, "read the policy of %s", p.ID)
+			}
+			access[i].Enabled = holds(policy, grants)
+			granted, err := cloud.TestPermissions(gctx, p.ID, []string{"resourcemanager.projects.setIamPolicy"})
+			access[i].HasPermission = len(granted) == 1
+			return wrap(err, "test permissions in %s", p.ID)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, "", s.noted(ctx, c, err)
+	}
+	slices.SortFunc(access, func(a, b ProjectAccess) int { return strings.Compare(a.ID, b.ID) })
+	return access, c.Accounts.RootProject, nil
+}
+
+// AccessChange asks for a project's access to be as Enabled says, and holds
+// what came of it.
+type AccessChange struct {
+	ID      string
+	Enabled bool
+	Err     error // why it is not so
+}
+
+// SetAccess gives or takes the roles of Aurora's accounts in the connection's
+// projects. What stands already is not written. It returns each change with
+// its own outcome; the error is of what kept all of them from being tried.
+func (s *Service) SetAccess(ctx context.Context, userID string, changes []AccessChange) ([]AccessChange, error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.idle(ctx, c); err != nil {
+		return nil, err
+	}
+	for i, change := range changes {
+		if c.Project(change.ID) == nil {
+			return nil, connect.Errorf(connect.Invalid, "projects[%d].projectId %q is not one of the connection's projects. Select it first.", i, change.ID)
+		}
+	}
+	cloud := s.as(c)
+	grants := grantsOf(c.Accounts, &s.Settings)
+	book := &ledger{store: s.Store, userID: userID, salt: connect.NewID()}
+	var mu sync.Mutex
+	var dead error
+	var group errgroup.Group
+	group.SetLimit(concurrency)
+	for i := range changes {
+		group.Go(func() error {
+			change := &changes[i]
+			_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, grants, change.Enabled)
+			change.Err = accessError(change.ID, err)
+			if connect.CodeOf(err) == connect.NeedsReauth {
+				mu.Lock()
+				dead = err
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // never an error: each is kept beside its project
+	if dead != nil {
+		return nil, s.noted(ctx, c, dead)
+	}
+	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		if now.Generation != c.Generation {
+			return nil, errNotConnected()
+		}
+		for _, change := range changes {
+			if p := now.Project(change.ID); p != nil && change.Err == nil {
+				p.Enabled = change.Enabled
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record access: %w", err)
+	}
+	return changes, nil
+}

@@ -1,0 +1,160 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gcpconnect/shared/connect"
+)
+
+// checkpointEvery is how long a step may work before what it has done is
+// written down. Most steps end sooner and cost two transactions: claim and
+// commit.
+const checkpointEvery = 15 * time.Second
+
+// Run is one execution of a step. The step reads and changes Setup, its own
+// copy, which only the runner writes to the store.
+type Run struct {
+	*Parts
+	Setup      *connect.Setup
+	Connection *connect.Connection
+
+	user   Cloud // Google as the user sees it
+	ledger *ledger
+	log    *slog.Logger
+	// onCommit are changes to the connection that become true with the step.
+	onCommit []func(*connect.Connection)
+
+	holder  string    // of the lease
+	last    bool      // the queue will not deliver the task again
+	leaveAt time.Time // when to begin no more work
+
+	mu      sync.Mutex // guards Setup and savedAt while each is at work
+	savedAt time.Time
+}
+
+func newRun(p *Parts, c *connect.Connection, s *connect.Setup, holder string, last bool, log *slog.Logger) *Run {
+	now := time.Now()
+	return &Run{
+		Parts: p, Setup: s, Connection: c,
+		user:   p.Google.As(p.Tokens.User(c.Tokens)),
+		ledger: &ledger{store: p.Store, userID: s.UserID, setupID: s.ID, made: s.ChangesMade, stood: s.ChangesStood},
+		log:    log,
+		holder: holder, last: last, leaveAt: now.Add(Budget), savedAt: now,
+	}
+}
+
+// write puts the run's copy, with what change does to it, in place of the
+// stored setup, if the lease and the generation are still this execution's;
+// errLost if not. The run's own copy stays as it was.
+func (r *Run) write(ctx context.Context, change func(*connect.Connection, *connect.Setup, time.Time)) (*connect.Setup, error) {
+	_, s, err := r.Store.UpdateSetup(ctx, r.Setup.ID, func(c *connect.Connection, s *connect.Setup) error {
+		if s.State.Ended() || s.Lease.Holder != r.holder || c.Generation != s.Generation {
+			return errLost
+		}
+		now := time.Now()
+		*s = *r.Setup.Clone()
+		s.ChangesMade, s.ChangesStood = r.ledger.counts()
+		s.UpdatedAt = now
+		change(c, s, now)
+		return nil
+	})
+	if connect.CodeOf(err) == connect.NotFound {
+		return nil, errLost
+	}
+	return s, err
+}
+
+// checkpoint writes down what is done so far and renews the lease, if it is
+// time to. The caller holds r.mu.
+func (r *Run) checkpoint(ctx context.Context) error {
+	if time.Since(r.savedAt) < checkpointEvery {
+		return nil
+	}
+	_, err := r.write(ctx, func(_ *connect.Connection, s *connect.Setup, now time.Time) {
+		s.Lease.ExpiresAt = now.Add(lease)
+	})
+	r.savedAt = time.Now()
+	return err
+}
+
+// errTimeUp tells each that the step should leave what is not begun to the
+// next task.
+var errTimeUp = errors.New("the step's time is up")
+
+// each runs work for every project of the setup that wants it, at most
+// `concurrency` at once, and keeps what became of each. It returns
+//   - nil when every such project is done, be it well or with an error of its own
+//   - Later when some are not ready yet or time was up
+//   - an error to be retried when Google was busy or failing for some
+//   - an error that ends the step when the user's tokens are dead or the lease
+//     is lost
+//
+// work gets its own copy of the project, and may return Later. An error of
+// work that a retry cannot mend (or of the last delivery) is recorded in the
+// project; it never touches another project.
+func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work func(context.Context, *connect.Project) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrency)
+	var failed, wait error // under r.mu
+	over := false          // under r.mu: an error has ended the whole step
+	// In a new order each time: projects that are slow or never ready cannot
+	// keep the ones behind them from being reached.
+	for _, i := range rand.Perm(len(r.Setup.Projects)) {
+		r.mu.Lock()
+		p := r.Setup.Projects[i].Clone()
+		r.mu.Unlock()
+		if !wants(&p) {
+			continue
+		}
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			err := errTimeUp
+			if time.Now().Before(r.leaveAt) {
+				err = work(ctx, &p)
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			again, isLater := errors.AsType[later](err)
+			switch {
+			case over:
+				return nil // what the cancellation made of this project says nothing about it
+			case connect.CodeOf(err) == connect.NeedsReauth:
+				over = true
+				return err
+			case errors.Is(err, errTimeUp):
+				wait = Later(0)
+				return nil
+			case isLater:
+				if before, ok := errors.AsType[later](wait); !ok || before.after > again.after {
+					wait = again
+				}
+			case err != nil && retryable(err) && !r.last:
+				failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
+			case err != nil:
+				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
+				r.log.WarnContext(ctx, "project failed", "project", p.ID, "error", err)
+			}
+			r.Setup.Projects[i] = p
+			err = r.checkpoint(ctx)
+			over = err != nil
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	return wait
+}

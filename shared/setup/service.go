@@ -1,0 +1,360 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// Service is what users ask of their connection. Methods return errors with
+// messages for people.
+type Service struct{ Parts }
+
+// Grant is what a user's consent at Google came to.
+type Grant struct {
+	Token   connect.Token
+	Email   string // verified
+	Subject string // verified
+	Name    string
+}
+
+// errNotConnected says what to do about a missing connection.
+func errNotConnected() error {
+	return connect.Errorf(connect.NotFound, "Google Cloud is not connected. Connect it first.")
+}
+
+func errRunning() error {
+	return connect.Errorf(connect.Conflict, "A setup is running. Wait until it has ended, or disconnect.")
+}
+
+// Connect stores the tokens of a consent, makes the connection and starts its
+// first setup. A connection that stands is replaced, and its setup ends.
+func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*connect.Setup, error) {
+	ref := l.Tokens()
+	if _, err := s.Tokens.vault.Put(ctx, ref, g.Token, 0); err != nil {
+		return nil, fmt.Errorf("store tokens: %w", err)
+	}
+	var made *connect.Setup
+	var replaced connect.TokenRef
+	_, err := s.Store.UpdateConnection(ctx, l.UserID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		now := time.Now()
+		if current != nil {
+			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
+		}
+		replaced = c.Tokens
+		next := &connect.Connection{
+			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
+			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: ref,
+			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
+		}
+		if c.Subject == g.Subject { // the same Google account: what was set up for it still stands
+			next.Accounts, next.Projects = c.Accounts, c.Projects
+		}
+		*c = *next
+		made = newSetup(c, now)
+		return made, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make connection: %w", err)
+	}
+	if replaced != "" {
+		if err := s.Tokens.vault.Delete(ctx, replaced); err != nil {
+			s.Log.WarnContext(ctx, "tokens of the replaced connection stay for now", "ref", replaced, "error", err)
+		}
+	}
+	return made, s.start(ctx, made)
+}
+
+// newSetup makes a setup for c and points c at it. It runs in transactions'
+// closures.
+func newSetup(c *connect.Connection, now time.Time) *connect.Setup {
+	made := &connect.Setup{
+		ID: connect.NewID(), UserID: c.UserID, Generation: c.Generation,
+		State: connect.StatePending, Step: Steps[0].Name, CreatedAt: now, UpdatedAt: now,
+		ExpireAt: now.Add(connect.SetupLifetime), Version: connect.SchemaVersion,
+	}
+	c.SetupID = made.ID
+	return made
+}
+
+// start enqueues the first task of a setup. A setup that cannot start ends at
+// once, so that the user can try again.
+func (s *Service) start(ctx context.Context, made *connect.Setup) error {
+	err := s.enqueue(ctx, made)
+	if err == nil {
+		return nil
+	}
+	_, _, endErr := s.Store.UpdateSetup(context.WithoutCancel(ctx), made.ID, func(_ *connect.Connection, x *connect.Setup) error {
+		if x.State == connect.StatePending {
+			x.End(connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
+		}
+		return nil
+	})
+	if endErr != nil {
+		s.Log.ErrorContext(ctx, "setup that was not enqueued could not be ended", "setup", made.ID, "error", endErr)
+	}
+	return err
+}
+
+// connection returns the user's connection if it stands.
+func (s *Service) connection(ctx context.Context, userID string) (*connect.Connection, error) {
+	c, err := s.Store.Connection(ctx, userID)
+	if connect.CodeOf(err) == connect.NotFound || err == nil && !c.Connected {
+		return nil, errNotConnected()
+	}
+	return c, err
+}
+
+// as returns Google as the user sees it.
+func (s *Service) as(c *connect.Connection) Cloud { return s.Google.As(s.Tokens.User(c.Tokens)) }
+
+// Restart starts a setup of the selected projects, or, with none selected, of
+// those that did not succeed in the last one. Conflict: a setup is running.
+func (s *Service) Restart(ctx context.Context, userID string, selected []string) (*connect.Setup, error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	if len(selected) > s.Settings.MaxSelected {
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids holds %d projects; at most %d may be selected.", len(selected), s.Settings.MaxSelected)
+	}
+	if err := s.idle(ctx, c); err != nil {
+		return nil, err // before Google is asked for anything
+	}
+	if len(selected) > 0 {
+		if err := s.checkSelection(ctx, c, selected); err != nil {
+			return nil, err
+		}
+	}
+	return s.begin(ctx, c, func(made, current *connect.Setup) error {
+		made.Selected = selected
+		if len(selected) > 0 {
+			return nil
+		}
+		var err error
+		made.Selected, err = unfinished(current)
+		return err
+	})
+}
+
+// idle fails with Conflict while a setup of c is running.
+func (s *Service) idle(ctx context.Context, c *connect.Connection) error {
+	current, err := s.Store.Setup(ctx, c.SetupID)
+	switch {
+	case connect.CodeOf(err) == connect.NotFound:
+		return nil
+	case err != nil:
+		return err
+	case !current.State.Ended():
+		return errRunning()
+	}
+	return nil
+}
+
+// begin makes a setup for the connection as c was read, unless one is running
+// or the connection is another by now.
+func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(made, current *connect.Setup) error) (*connect.Setup, error) {
+	var made *connect.Setup
+	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		switch {
+		case !now.Connected || now.Generation != c.Generation:
+			return nil, errNotConnected()
+		case now.NeedsReauth:
+			return nil, connect.Errorf(connect.NeedsReauth, textNoToken)
+		case current != nil && !current.State.Ended():
+			return nil, errRunning()
+		}
+		made = newSetup(now, time.Now())
+		return made, fill(made, current)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made, s.start(ctx, made)
+}
+
+// unfinished are the projects that did not succeed in a setup.
+func unfinished(s *connect.Setup) ([]string, error) {
+	switch {
+	case s == nil:
+		return nil, nil // nothing is known of it any more: all eligible ones
+	case s.State == connect.StateNeedsSelection:
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids is required: choose the projects that Aurora may manage.")
+	case s.State == connect.StateFailed && len(s.Projects) == 0:
+		return s.Selected, nil
+	}
+	var ids []string
+	for _, p := range s.Projects {
+		if !p.Verified || len(p.Errors) > 0 {
+			ids = append(ids, p.ID)
+		}
+	}
+	if len(ids) == 0 && s.State == connect.StateSucceeded {
+		return nil, connect.Errorf(connect.Invalid, "Every project of the last setup succeeded: there is nothing to retry. Name projects in selected_project_ids to add some.")
+	}
+	return ids, nil
+}
+
+// checkSelection asks Google whether all selected projects are visible, active
+// and billed.
+func (s *Service) checkSelection(ctx context.Context, c *connect.Connection, selected []string) error {
+	cloud := s.as(c)
+	all, err := cloud.Projects(ctx)
+	if err != nil {
+		return s.noted(ctx, c, err)
+	}
+	var visible []CloudProject
+	var bad []string
+	for _, id := range selected {
+		i := slices.IndexFunc(all, func(p CloudProject) bool { return p.ID == id && p.State == "ACTIVE" })
+		if i < 0 {
+			bad = append(bad, id+" (not visible or not active)")
+			continue
+		}
+		visible = append(visible, all[i])
+	}
+	billing, err := readBilling(ctx, cloud, visible)
+	if err != nil {
+		return s.noted(ctx, c, err)
+	}
+	for _, p := range visible {
+		if !billing[p.ID].enabled {
+			bad = append(bad, p.ID+" (no active billing)")
+		}
+	}
+	if len(bad) > 0 {
+		return connect.Errorf(connect.Invalid, "selected_project_ids holds projects that cannot be set up: %s.", strings.Join(bad, ", "))
+	}
+	return nil
+}
+
+// noted records on the connection that the user must consent again, if that is
+// what err says.
+func (s *Service) noted(ctx context.Context, c *connect.Connection, err error) error {
+	if connect.CodeOf(err) != connect.NeedsReauth {
+		return err
+	}
+	_, storeErr := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		if now.Generation == c.Generation {
+			now.NeedsReauth = true
+		}
+		return nil, nil
+	})
+	if storeErr != nil {
+		s.Log.WarnContext(ctx, "connection could not be marked for re-authentication", "error", storeErr)
+	}
+	return err
+}
+
+// ChooseRoot makes a project of the connection its root project: the
+// preference is kept and a setup of the connection's own projects moves the
+// service accounts' work there.
+func (s *Service) ChooseRoot(ctx context.Context, userID, projectID string) (*connect.Setup, error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.idle(ctx, c); err != nil {
+		return nil, err
+	}
+	if len(c.Projects) == 0 {
+		return nil, connect.Errorf(connect.Conflict, "No project is set up yet. Select projects first.")
+	}
+	if c.Project(projectID) == nil {
+		return nil, connect.Errorf(connect.Invalid, "project_id %q is not one of the connection's projects. Select it first.", projectID)
+	}
+	cloud := s.as(c)
+	enabled, err := cloud.BillingEnabled(ctx, projectID)
+	if err == nil && !enabled {
+		return nil, connect.Errorf(connect.Invalid, "project_id %q has no active billing. Link a billing account to it first.", projectID)
+	}
+	var granted []string
+	if err == nil {
+		granted, err = cloud.TestPermissions(ctx, projectID, rootPermissions)
+	}
+	switch code := connect.CodeOf(err); {
+	case code == connect.Forbidden || code == connect.NotFound:
+		return nil, connect.Errorf(connect.Invalid, "project_id %q is not visible to the connected Google account.", projectID).Because(err)
+	case err != nil:
+		return nil, s.noted(ctx, c, err)
+	}
+	if missing := without(rootPermissions, granted); len(missing) > 0 {
+		return nil, connect.Errorf(connect.Invalid, "project_id %q cannot hold the service accounts: you lack %s there. Ask for Service Account Admin.", projectID, strings.Join(missing, ", "))
+	}
+	if _, err := s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		if now.Generation != c.Generation {
+			return nil, errNotConnected()
+		}
+		now.PreferredRoot = projectID
+		return nil, nil
+	}); err != nil {
+		return nil, err
+	}
+	return s.begin(ctx, c, func(made, _ *connect.Setup) error {
+		made.PreferredRoot = projectID
+		for _, p := range c.Projects {
+			made.Selected = append(made.Selected, p.ID)
+		}
+		return nil
+	})
+}
+
+// Disconnect ends the connection and whatever runs for it, and removes the
+// tokens and what was discovered. It asks nothing of Google and is
+// idempotent: called again, it removes what an earlier call could not.
+func (s *Service) Disconnect(ctx context.Context, userID string) error {
+	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		now := time.Now()
+		if current != nil {
+			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
+		}
+		c.Disconnect(now)
+		return nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	if c.Tokens != "" {
+		if err := s.Tokens.vault.Delete(ctx, c.Tokens); err != nil {
+			return fmt.Errorf("delete tokens: %w", err)
+		}
+	}
+	if err := s.Store.DeleteResources(ctx, userID, connect.ResourceFilter{}); err != nil {
+		return fmt.Errorf("delete resources: %w", err)
+	}
+	if err := s.Store.DeleteDiscoveries(ctx, userID, c.Generation); err != nil {
+		return fmt.Errorf("delete discoveries: %w", err)
+	}
+	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		if !now.Connected && now.Tokens == c.Tokens {
+			now.Tokens = ""
+		}
+		return nil, nil
+	})
+	return err
+}
+
+// Rediscover runs the discovery of the connection's projects again.
+func (s *Service) Rediscover(ctx context.Context, userID string) (projects int, err error) {
+	c, err := s.connection(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.idle(ctx, c); err != nil {
+		return 0, err
+	}
+	var ids []string
+	for _, p := range c.Projects {
+		if p.Enabled {
+			ids = append(ids, p.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return 0, connect.Errorf(connect.Conflict, "No project is set up. Select projects first.")
+	}
+	return len(ids), s.enqueueDiscovery(ctx, userID, c.Generation, runName(time.Now(), connect.NewID()), ids)
+}

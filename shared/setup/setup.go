@@ -1,0 +1,128 @@
+// Package setup makes a customer's projects ready for Aurora: the chain of
+// steps, the runner that carries a setup through it, and what users ask of a
+// connection besides.
+//
+// A setup is one document (connect.Setup). A task names the step that is due;
+// the Runner claims the setup for it, runs the step over a copy in memory,
+// commits the copy and enqueues the next task, in this order. A process may
+// die at any point of that: the same task, delivered again, finds out how far
+// its predecessor came and goes on from there. Each step reads what is there,
+// computes what is missing and writes only that, so that running it twice
+// writes nothing twice.
+//
+// Start reading at Steps (the table), then Runner.Handle, then one step, e.g.
+// grant.go.
+package setup
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// Parts are what the chain is made of: where it keeps things, whom it asks,
+// and how it is set.
+type Parts struct {
+	Store    connect.Store
+	Queue    connect.Queue
+	Google   Google
+	Tokens   *Credentials
+	Settings Settings
+	Log      *slog.Logger
+}
+
+// Timing of one execution of a step. The queue must allow more time for a
+// task than lease, and its retries must last longer than lease, so that a
+// delivery that finds a dead holder's lease lives to see it expire.
+const (
+	// Budget is how long a step begins new work before it leaves the rest to
+	// the next task.
+	Budget = 60 * time.Second
+	// Deadline is when what a step began is cut off.
+	Deadline = 80 * time.Second
+	// lease is longer than Deadline: an execution has ended before another
+	// one may begin.
+	lease = 90 * time.Second
+)
+
+// concurrency is how many projects a step works on at once.
+const concurrency = 16
+
+// Step is one phase of the chain.
+type Step struct {
+	Name     string // also the name of the function that runs it
+	Status   string // what a person reads while it runs
+	Failure  string // what a person reads when it cannot go on
+	Progress int    // percent when it starts
+	Done     int    // percent when it ends
+
+	run func(ctx context.Context, r *Run) error
+}
+
+// Steps is the chain, in order.
+var Steps = []Step{
+	{
+		Name: "validate-projects", Status: "Validating projects and billing", Progress: 5, Done: 15,
+		Failure: "The projects of this Google account could not be read", run: validateProjects,
+	},
+	{
+		Name: "enable-apis", Status: "Enabling required APIs", Progress: 30, Done: 30,
+		Failure: "Error enabling required APIs", run: enableAPIs,
+	},
+	{
+		Name: "create-service-accounts", Status: "Creating Aurora's service accounts", Progress: 50, Done: 50,
+		Failure: "Aurora full-access setup had errors", run: createServiceAccounts,
+	},
+	{
+		Name: "grant-access", Status: "Granting access to projects", Progress: 60, Done: 60,
+		Failure: "Aurora full-access setup had errors", run: grantAccess,
+	},
+	{
+		Name: "update-org-policies", Status: "Updating organization policies", Progress: 70, Done: 70,
+		Failure: "Org Policy update failed for some projects", run: updateOrgPolicies,
+	},
+	{
+		Name: "verify-permissions", Status: "Verifying permissions", Progress: 75, Done: 90,
+		Failure: "The permissions could not be verified", run: verifyPermissions,
+	},
+	{
+		Name: "discover-resources", Status: "Starting infrastructure discovery", Progress: 90, Done: 100,
+		Failure: "Infrastructure discovery could not be started", run: discoverResources,
+	},
+}
+
+// DiscoverFunction is the name of the function that discovers one project.
+const DiscoverFunction = "discover-project"
+
+// StepNumber returns the place of the named step in the chain, from 1; 0 if
+// there is none.
+func StepNumber(name string) int {
+	for i := range Steps {
+		if Steps[i].Name == name {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// The stable codes of endings.
+const (
+	CodeNoProjects   = "no_projects"
+	CodeNoBilling    = "no_billing"
+	CodeTooMany      = "too_many_projects"
+	CodeAccounts     = "service_accounts"
+	CodeAccess       = "access"
+	CodePropagation  = "propagation"
+	CodeDisconnected = "disconnected"
+	CodeReconnected  = "reconnected"
+	CodeBroken       = "broken" // the chain itself could not go on
+)
+
+// The words that users of the original know.
+const (
+	textNoProjects = "No GCP projects found during login"
+	textNoBilling  = "No GCP project with active billing found"
+	textNoToken    = "No refresh token available. Please re-authenticate."
+)
