@@ -1,0 +1,111 @@
+package functions
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// What the frontend is told in the parameter login.
+const (
+	loginPending      = "gcp_setup_pending"
+	loginDenied       = "gcp_denied"
+	loginScopeMissing = "gcp_scope_missing"
+	loginExpired      = "gcp_expired"
+	loginFailed       = "gcp_failed"
+)
+
+// answer is what Google sends with the browser.
+type answer struct {
+	Code  connect.Secret
+	State connect.Secret
+	Error string
+}
+
+// parseAnswer reads Google's answer from the query or the form.
+func parseAnswer(form url.Values) (answer, error) {
+	a := answer{connect.Secret(form.Get("code")), connect.Secret(form.Get("state")), form.Get("error")}
+	switch {
+	case a.State == "":
+		return answer{}, connect.Errorf(connect.Invalid, "state is missing. Begin the login again in Aurora.")
+	case a.Code == "" && a.Error == "":
+		return answer{}, connect.Errorf(connect.Invalid, "code is missing. Begin the login again in Aurora.")
+	case len(a.State) > 512:
+		return answer{}, connect.Errorf(connect.Invalid, "state is too long. Begin the login again in Aurora.")
+	case len(a.Code) > 4096:
+		return answer{}, connect.Errorf(connect.Invalid, "code is too long. Begin the login again in Aurora.")
+	}
+	return a, nil
+}
+
+// callback takes the browser back from Google: it uses up the login, checks
+// that the browser is the one that began it, turns the code into tokens and
+// starts the setup. It redirects to the configured frontend and nowhere else.
+func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	if err := r.ParseForm(); err != nil {
+		return connect.Errorf(connect.Invalid, "The parameters cannot be read.").Because(err)
+	}
+	a, err := parseAnswer(r.Form)
+	if err != nil {
+		return err
+	}
+	stateHash := connect.Hash(a.State.Reveal())
+	l, err := e.Store.ConsumeLogin(ctx, stateHash, time.Now())
+	http.SetCookie(w, e.cookie(stateHash, "", -time.Second))
+	switch {
+	case a.Error == "access_denied":
+		return e.toFront(w, r, loginDenied, "")
+	case connect.CodeOf(err) == connect.NotFound:
+		return e.toFront(w, r, loginExpired, "")
+	case err != nil:
+		e.Log.ErrorContext(ctx, "login could not be read", "error", err)
+		return e.toFront(w, r, loginFailed, "")
+	case !e.began(r, l):
+		e.Log.WarnContext(ctx, "callback came from another browser than the login", "user", l.UserID)
+		return e.toFront(w, r, loginExpired, "")
+	case a.Error != "":
+		e.Log.WarnContext(ctx, "google refused the login", "user", l.UserID, "cause", clip(a.Error))
+		return e.toFront(w, r, loginFailed, "")
+	}
+	grant, err := e.OAuth.Exchange(ctx, a.Code, a.State.Reveal())
+	if err != nil {
+		e.Log.WarnContext(ctx, "code was not exchanged", "user", l.UserID, "error", err)
+		if connect.ReasonOf(err) == ReasonScopeMissing {
+			return e.toFront(w, r, loginScopeMissing, "")
+		}
+		return e.toFront(w, r, loginFailed, "")
+	}
+	s, err := e.Service.Connect(ctx, l, grant)
+	if err != nil {
+		e.Log.ErrorContext(ctx, "setup was not started", "user", l.UserID, "error", err)
+		return e.toFront(w, r, loginFailed, "")
+	}
+	return e.toFront(w, r, loginPending, s.ID)
+}
+
+// began reports whether the request's browser is the one that began the login.
+func (e *edge) began(r *http.Request, l *connect.Login) bool {
+	c, err := r.Cookie(e.cookieName(l.StateHash))
+	return err == nil && c.Value != "" && l.BrowserHash != "" &&
+		subtle.ConstantTimeCompare([]byte(connect.Hash(c.Value)), []byte(l.BrowserHash)) == 1
+}
+
+// toFront redirects to the frontend with what became of the login.
+func (e *edge) toFront(w http.ResponseWriter, r *http.Request, login, taskID string) error {
+	target := *e.Front
+	query := target.Query()
+	query.Set("login", login)
+	if taskID != "" {
+		query.Set("task_id", taskID)
+	}
+	target.RawQuery = query.Encode()
+	http.Redirect(w, r, target.String(), http.StatusFound)
+	return nil
+}
+
+// clip shortens what came from outside for the log.
+func clip(s string) string { return s[:min(len(s), 64)] }

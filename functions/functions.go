@@ -1,0 +1,145 @@
+// Package functions is the HTTP edge: one function per file, each of which
+// decodes a request, finds out who asks, calls the domain and renders the
+// answer. There is no logic of the domain here, and no SDK.
+//
+// Table is where to start: every function with its name, its paths and who
+// may call it. The same table registers the functions with the functions
+// framework, feeds the local gateway, and is what a deployment is made from.
+package functions
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	framework "github.com/GoogleCloudPlatform/functions-framework-go/functions"
+
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/setup"
+)
+
+// OAuth is what the login needs of Google's authorization server.
+type OAuth interface {
+	// NewState returns a random OAuth state.
+	NewState() string
+	// AuthURL returns where the user consents.
+	AuthURL(state string) string
+	// Exchange turns the code that came back with the state into a verified
+	// grant. Forbidden with ReasonScopeMissing: a required scope was unticked.
+	Exchange(ctx context.Context, code connect.Secret, state string) (setup.Grant, error)
+}
+
+// ReasonScopeMissing is the reason of an error about a scope that the user
+// did not grant.
+const ReasonScopeMissing = "SCOPE_MISSING"
+
+// Deps are what the functions work with.
+type Deps struct {
+	Service *setup.Service
+	Runner  *setup.Runner
+	Store   connect.Store
+	OAuth   OAuth
+	Callers Callers
+	Front   *url.URL // where the browser goes after the callback; its origin is the only redirect target
+	// SecureCookies says that browsers reach the functions over HTTPS.
+	SecureCookies bool
+	// MaxAttempts is how often the queue delivers a task.
+	MaxAttempts int
+	Log         *slog.Logger
+}
+
+// Caller says who may call a function.
+type Caller string
+
+// The kinds of callers.
+const (
+	CallerBrowser Caller = "browser" // anybody's browser, on its way back from Google
+	CallerUser    Caller = "user"    // a user, or Aurora's backend in a user's name
+	CallerQueue   Caller = "queue"   // the task queue
+)
+
+// Route is one request that a function answers.
+type Route struct {
+	Method string
+	Path   string // as the load balancer and the local gateway have it, in the syntax of http.ServeMux
+
+	handle func(*edge, http.ResponseWriter, *http.Request) error
+}
+
+// Function is one deployable function.
+type Function struct {
+	Name   string
+	Caller Caller
+	Routes []Route
+}
+
+// TaskPath is where the local gateway has the function of that name for the
+// queue. Deployed, each has a service of its own and answers at /.
+func TaskPath(name string) string { return "/tasks/" + name }
+
+// Table lists every function.
+func Table() []Function {
+	table := []Function{
+		{"login", CallerUser, []Route{{"POST", "/login", (*edge).login}}},
+		{"callback", CallerBrowser, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
+		{"status", CallerUser, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
+		{"select-projects", CallerUser, []Route{{"POST", "/gcp/post-auth-retry", (*edge).selectProjects}}},
+		{"root-project", CallerUser, []Route{{"GET", "/api/gcp/root-project", (*edge).rootProject}, {"POST", "/api/gcp/root-project", (*edge).chooseRootProject}}},
+		{"disconnect", CallerUser, []Route{{"POST", "/api/gcp/force-disconnect", (*edge).disconnect}}},
+		{"projects", CallerUser, []Route{{"GET", "/api/gcp/projects", (*edge).projects}, {"POST", "/api/gcp/projects", (*edge).projects}}},
+		{"project-access", CallerUser, []Route{{"GET", "/api/gcp/sa-project-access", (*edge).projectAccess}, {"POST", "/api/gcp/sa-project-access", (*edge).setProjectAccess}}},
+		{"connection", CallerUser, []Route{{"GET", "/api/gcp/connection", (*edge).connection}}},
+		{"resources", CallerUser, []Route{
+			{"GET", "/api/gcp/resources", (*edge).resources},
+			{"GET", "/api/gcp/resources/summary", (*edge).resourceSummary},
+			{"POST", "/api/gcp/discover", (*edge).discover},
+		}},
+	}
+	for _, step := range setup.Steps {
+		table = append(table, Function{step.Name, CallerQueue, []Route{{"POST", TaskPath(step.Name), stepFunction(step.Name)}}})
+	}
+	return append(table, Function{setup.DiscoverFunction, CallerQueue, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}})
+}
+
+// Handlers returns each function's handler by name.
+func Handlers(d Deps) map[string]http.Handler {
+	handlers := map[string]http.Handler{}
+	for _, f := range Table() {
+		handlers[f.Name] = handler(d, f)
+	}
+	return handlers
+}
+
+// Register registers handlers with the functions framework, each under its
+// function's name.
+func Register(handlers map[string]http.Handler) {
+	for name, h := range handlers {
+		framework.HTTP(name, h.ServeHTTP)
+	}
+}
+
+// Gateway serves every function under its paths: what the load balancer and
+// the queue's targets are together in a deployment.
+func Gateway(handlers map[string]http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	for _, f := range Table() {
+		for _, path := range f.paths() {
+			mux.Handle(path, handlers[f.Name])
+		}
+	}
+	return mux
+}
+
+// paths are the different paths of f's routes.
+func (f Function) paths() []string {
+	var paths []string
+	seen := map[string]bool{}
+	for _, r := range f.Routes {
+		if !seen[r.Path] {
+			seen[r.Path] = true
+			paths = append(paths, r.Path)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,115 @@
+package functions
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"gcpconnect/shared/connect"
+)
+
+func TestParseSelectionNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		body string
+		want []string
+		err  string
+	}{
+		"no body retries":         {"", nil, ""},
+		"projects":                {`{"selected_project_ids":["a","b"]}`, []string{"a", "b"}, ""},
+		"a project named twice":   {`{"selected_project_ids":["a","a"]}`, []string{"a"}, ""},
+		"other fields":            {`{"selected_project_ids":["a"],"x":1}`, []string{"a"}, ""},
+		"an empty list":           {`{"selected_project_ids":[]}`, nil, "at least 1"},
+		"no list":                 {`{}`, nil, "selected_project_ids is missing"},
+		"an empty ID":             {`{"selected_project_ids":["a",""]}`, nil, "selected_project_ids[1]"},
+		"a number":                {`{"selected_project_ids":[7]}`, nil, "selected_project_ids[0]"},
+		"text in place of a list": {`{"selected_project_ids":"a"}`, nil, "selected_project_ids must be a list"},
+		"not an object":           {`[]`, nil, "JSON object"},
+		"not JSON":                {`{`, nil, "JSON object"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseSelection([]byte(tt.body))
+			if tt.err != "" {
+				if connect.CodeOf(err) != connect.Invalid || !strings.Contains(connect.MessageOf(err), tt.err) {
+					t.Errorf("error = %v, want an invalid argument with %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("parseSelection = %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzParseSelection(f *testing.F) {
+	f.Add([]byte(`{"selected_project_ids":["a","b"]}`))
+	f.Add([]byte(`{"selected_project_ids":[null]}`))
+	f.Add([]byte(``))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		ids, err := parseSelection(body)
+		if err != nil && connect.CodeOf(err) != connect.Invalid {
+			t.Errorf("parseSelection(%q) = %v, want an invalid argument", body, err)
+		}
+		if slices.Contains(ids, "") {
+			t.Errorf("parseSelection(%q) = %q: an empty ID", body, ids)
+		}
+	})
+}
+
+func FuzzParseAccess(f *testing.F) {
+	f.Add([]byte(`{"projects":[{"projectId":"a","enabled":true},{"id":"b","enabled":false}]}`))
+	f.Add([]byte(`{"projects":[{"id":"b"}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		changes, err := parseAccess(body)
+		if err != nil && connect.CodeOf(err) != connect.Invalid {
+			t.Errorf("parseAccess(%q) = %v, want an invalid argument", body, err)
+		}
+		for _, c := range changes {
+			if c.ID == "" {
+				t.Errorf("parseAccess(%q) = %v: an empty ID", body, changes)
+			}
+		}
+	})
+}
+
+func FuzzParseAnswer(f *testing.F) {
+	f.Add("code=4/abc&state=xyz")
+	f.Add("error=access_denied&state=xyz")
+	f.Add("state=")
+	f.Fuzz(func(t *testing.T, query string) {
+		form, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		a, err := parseAnswer(form)
+		if err != nil {
+			if connect.CodeOf(err) != connect.Invalid {
+				t.Errorf("parseAnswer(%q) = %v, want an invalid argument", query, err)
+			}
+			return
+		}
+		if a.State == "" || a.Code == "" && a.Error == "" {
+			t.Errorf("parseAnswer(%q) lacks state, or code and error", query)
+		}
+	})
+}
+
+// FuzzState runs what the callback does with a state of anybody's making: it
+// is hashed for the look-up and for the cookie's name.
+func FuzzState(f *testing.F) {
+	f.Add("abc")
+	f.Add(strings.Repeat("x", 512))
+	f.Fuzz(func(t *testing.T, state string) {
+		for _, secure := range []bool{false, true} {
+			e := &edge{Deps: Deps{SecureCookies: secure}}
+			c := e.cookie(connect.Hash(state), "v", connect.LoginLifetime)
+			if err := c.Valid(); err != nil {
+				t.Errorf("cookie for state %q: %v", state, err)
+			}
+		}
+	})
+}

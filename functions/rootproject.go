@@ -1,0 +1,72 @@
+package functions
+
+import (
+	"fmt"
+	"net/http"
+
+	"gcpconnect/shared/connect"
+)
+
+// rootProject answers where the service accounts are.
+func (e *edge) rootProject(w http.ResponseWriter, r *http.Request) error {
+	user, err := e.user(r)
+	if err != nil {
+		return err
+	}
+	c, err := e.Store.Connection(r.Context(), user)
+	if err != nil && connect.CodeOf(err) != connect.NotFound {
+		return err
+	}
+	type accounts struct {
+		Root     string `json:"root_project"`
+		Full     string `json:"full_access_sa"`
+		ReadOnly string `json:"read_only_sa"`
+	}
+	answer := struct {
+		Root     *string   `json:"root_project"`
+		Accounts *accounts `json:"service_accounts"`
+	}{}
+	if c != nil && c.Connected {
+		if c.Accounts.RootProject != "" {
+			answer.Accounts = &accounts{c.Accounts.RootProject, c.Accounts.Agent, c.Accounts.Ask}
+			answer.Root = &c.Accounts.RootProject
+		}
+		if c.PreferredRoot != "" {
+			answer.Root = &c.PreferredRoot
+		}
+	}
+	return e.json(w, http.StatusOK, answer)
+}
+
+// chooseRootProject moves the service accounts' work to another project.
+func (e *edge) chooseRootProject(w http.ResponseWriter, r *http.Request) error {
+	user, err := e.user(r)
+	if err != nil {
+		return err
+	}
+	var request struct {
+		ProjectID string `json:"project_id"`
+		Camel     string `json:"projectId"`
+	}
+	if err := decode(r, &request); err != nil {
+		return err
+	}
+	if request.ProjectID == "" {
+		request.ProjectID = request.Camel
+	}
+	if request.ProjectID == "" {
+		return connect.Errorf(connect.Invalid, "project_id is missing.")
+	}
+	s, err := e.Service.ChooseRoot(r.Context(), user, request.ProjectID)
+	if err != nil {
+		return err
+	}
+	return e.json(w, http.StatusAccepted, struct {
+		Success   bool   `json:"success"`
+		Saved     bool   `json:"preference_saved"`
+		SetupWord string `json:"service_account_setup"`
+		Root      string `json:"root_project"`
+		TaskID    string `json:"task_id"`
+		Message   string `json:"message"`
+	}{true, true, "pending", request.ProjectID, s.ID, fmt.Sprintf("Root project set to %s. Its service accounts are being set up.", request.ProjectID)})
+}

@@ -1,0 +1,60 @@
+package functions
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"gcpconnect/shared/connect"
+)
+
+// parseSelection reads the selection of a body; none in an empty one.
+func parseSelection(content []byte) ([]string, error) {
+	var request struct {
+		Selected *[]json.RawMessage `json:"selected_project_ids"`
+	}
+	given, err := parse(content, &request)
+	switch {
+	case err != nil:
+		return nil, err
+	case !given:
+		return nil, nil
+	case request.Selected == nil:
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids is missing. Send a list of project IDs, or no body to retry what failed.")
+	case len(*request.Selected) == 0:
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids must hold at least 1 project.")
+	}
+	var ids []string
+	for i, raw := range *request.Selected {
+		var id string
+		if err := json.Unmarshal(raw, &id); err != nil || id == "" {
+			return nil, connect.Errorf(connect.Invalid, "selected_project_ids[%d] must be a non-empty string.", i)
+		}
+		ids = append(ids, id)
+	}
+	return distinct(ids), nil
+}
+
+// selectProjects starts a setup of the chosen projects, or of those that did
+// not succeed.
+func (e *edge) selectProjects(w http.ResponseWriter, r *http.Request) error {
+	user, err := e.user(r)
+	if err != nil {
+		return err
+	}
+	content, err := body(r)
+	if err != nil {
+		return err
+	}
+	selected, err := parseSelection(content)
+	if err != nil {
+		return err
+	}
+	s, err := e.Service.Restart(r.Context(), user, selected)
+	if err != nil {
+		return err
+	}
+	return e.json(w, http.StatusOK, struct {
+		Status string `json:"status"`
+		TaskID string `json:"task_id"`
+	}{"started", s.ID})
+}

@@ -1,0 +1,237 @@
+package functions
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/setup"
+)
+
+// status answers how far a setup is: one read, and a pure function of it.
+func (e *edge) status(w http.ResponseWriter, r *http.Request) error {
+	user, err := e.user(r)
+	if err != nil {
+		return err
+	}
+	s, err := e.Store.Setup(r.Context(), r.PathValue("task_id"))
+	if connect.CodeOf(err) == connect.NotFound || err == nil && s.UserID != user {
+		return connect.Errorf(connect.NotFound, "There is no such setup.")
+	}
+	if err != nil {
+		return err
+	}
+	answer := render(s)
+	if r.URL.Query().Get("view") == "detail" {
+		answer.detail = renderDetail(s)
+	}
+	return e.json(w, http.StatusOK, answer)
+}
+
+// statusAnswer is the answer of GET /gcp/setup/status/{task_id}.
+type statusAnswer struct {
+	State      string `json:"state"`
+	Status     string `json:"status"`
+	Complete   bool   `json:"complete"`
+	Progress   *int   `json:"progress,omitempty"`
+	Step       int    `json:"step,omitempty"`
+	TotalSteps int    `json:"total_steps,omitempty"`
+	// Propagation is a *propagation: null in a running setup until the checks
+	// begin, absent in any other.
+	Propagation any     `json:"propagation,omitempty"`
+	Error       bool    `json:"error,omitempty"`
+	Result      *result `json:"result,omitempty"`
+	*detail
+}
+
+type propagation struct {
+	Current int `json:"current"`
+	Total   int `json:"total"`
+}
+
+// result is how a setup ended.
+type result struct {
+	Status      string     `json:"status"`
+	Redirect    string     `json:"redirect_params,omitempty"`
+	Message     string     `json:"message,omitempty"`
+	Propagation string     `json:"propagation_status,omitempty"`
+	Verified    *int       `json:"verified_projects,omitempty"`
+	Total       *int       `json:"total_projects,omitempty"`
+	Eligible    []eligible `json:"eligible_projects,omitempty"`
+	Count       int        `json:"count,omitempty"`
+}
+
+type eligible struct {
+	ID   string `json:"projectId"`
+	Name string `json:"name"`
+}
+
+// render turns a setup into its status.
+func render(s *connect.Setup) statusAnswer {
+	switch {
+	case s.State == connect.StatePending:
+		return statusAnswer{State: "PENDING", Status: "Starting GCP setup", Progress: new(0)}
+	case s.State == connect.StateRunning:
+		n := setup.StepNumber(s.Step)
+		var checks *propagation
+		if s.Propagation.Total > 0 {
+			checks = &propagation{s.Propagation.Checks, s.Propagation.Total}
+		}
+		return statusAnswer{
+			State: "PROGRESS", Status: setup.Steps[max(n, 1)-1].Status,
+			Progress: new(min(max(s.Progress, 5), 90)), Step: n, TotalSteps: len(setup.Steps), Propagation: checks,
+		}
+	case s.State == connect.StateCanceled, s.State == connect.StateFailed && s.Code == setup.CodeBroken:
+		return statusAnswer{State: "FAILURE", Status: s.Message, Complete: true, Error: true}
+	}
+	return statusAnswer{State: "SUCCESS", Status: "Setup completed", Complete: true, Result: renderResult(s)}
+}
+
+// renderResult turns an orderly ending into the result that the frontend
+// reads.
+func renderResult(s *connect.Setup) *result {
+	switch s.State {
+	case connect.StateNeedsSelection:
+		r := &result{Status: "needs_selection", Count: len(s.Eligible)}
+		for _, p := range s.Eligible {
+			r.Eligible = append(r.Eligible, eligible(p))
+		}
+		return r
+	case connect.StateSucceeded:
+		verified, total := s.Verified(), len(s.Projects)
+		r := &result{Status: "SUCCESS", Propagation: "FULL", Verified: &verified, Total: &total}
+		if verified < total {
+			r.Propagation = "PARTIAL"
+		}
+		r.Redirect = successParams(s, verified < total)
+		for _, w := range s.Warnings {
+			r.Message = strings.TrimSpace(r.Message + " " + w.Message)
+		}
+		return r
+	}
+	redirect := map[string]string{
+		setup.CodeNoProjects: "login=gcp_no_projects",
+		setup.CodeNoBilling:  "login=gcp_failed_billing",
+	}[s.Code]
+	if redirect == "" {
+		redirect = "login=gcp_failed"
+	}
+	return &result{Status: "FAILED", Redirect: redirect, Message: s.Message}
+}
+
+// successParams are what the frontend appends to its address. The parameter
+// policy is left out when updating organization policies is switched off:
+// neither of its values would be true.
+func successParams(s *connect.Setup, partial bool) string {
+	params := []string{"login=gcp_success"}
+	policies := map[string]bool{}
+	policyOK, partialSetup := true, false
+	for _, p := range s.Projects {
+		if p.OrgPolicy != connect.OutcomeNotApplicable {
+			policies[p.ID] = p.OrgPolicy.OK()
+			policyOK = policyOK && p.OrgPolicy.OK()
+		}
+		partialSetup = partialSetup || len(p.Errors) > 0
+	}
+	switch {
+	case len(policies) == 0:
+	case policyOK:
+		params = append(params, "policy=policy_ok")
+	default:
+		params = append(params, "policy=policy_failed")
+		if details, err := json.Marshal(policies); err == nil {
+			params = append(params, "policy_details="+base64.RawURLEncoding.EncodeToString(details))
+		}
+	}
+	if partialSetup {
+		params = append(params, "partial_setup=true")
+	}
+	if partial {
+		params = append(params, "propagation_partial=true")
+	}
+	return strings.Join(params, "&")
+}
+
+// detail is what ?view=detail adds.
+type detail struct {
+	Steps    []stepDetail    `json:"steps"`
+	Projects []projectDetail `json:"projects"`
+	Warnings []warning       `json:"warnings"`
+	Changes  changes         `json:"changes"`
+}
+
+type stepDetail struct {
+	Name     string  `json:"name"`
+	Started  *string `json:"started_at"`
+	Finished *string `json:"finished_at"`
+	Attempts int     `json:"attempts"`
+	Outcome  string  `json:"outcome"`
+}
+
+type projectDetail struct {
+	ID        string        `json:"projectId"`
+	APIs      string        `json:"apis"`
+	Access    string        `json:"access"`
+	OrgPolicy string        `json:"org_policy"`
+	Verified  bool          `json:"verified"`
+	Error     *projectError `json:"error"`
+}
+
+type projectError struct {
+	Step    string       `json:"step"`
+	Code    connect.Code `json:"code"`
+	Message string       `json:"message"`
+}
+
+type warning struct {
+	Code      string `json:"code"`
+	Message   string `json:"message"`
+	ProjectID string `json:"projectId,omitempty"`
+}
+
+// changes counts what was written in the customer's cloud and what stood
+// there already.
+type changes struct {
+	Made  int `json:"made"`
+	Stood int `json:"already_in_place"`
+}
+
+func renderDetail(s *connect.Setup) *detail {
+	d := &detail{
+		Steps: []stepDetail{}, Projects: []projectDetail{}, Warnings: []warning{},
+		Changes: changes{s.ChangesMade, s.ChangesStood},
+	}
+	for _, r := range s.Steps {
+		d.Steps = append(d.Steps, stepDetail{r.Name, timestamp(r.StartedAt), timestamp(r.FinishedAt), r.Attempts, r.Outcome})
+	}
+	for _, p := range s.Projects {
+		pd := projectDetail{p.ID, phase(p.APIs), phase(p.Access), phase(p.OrgPolicy), p.Verified, nil}
+		if len(p.Errors) > 0 {
+			first := projectError(p.Errors[0])
+			pd.Error = &first
+		}
+		d.Projects = append(d.Projects, pd)
+	}
+	for _, w := range s.Warnings {
+		d.Warnings = append(d.Warnings, warning(w))
+	}
+	return d
+}
+
+// phase is an outcome's word; a phase that has not come yet is pending.
+func phase(o connect.Outcome) string {
+	if o == "" {
+		return "pending"
+	}
+	return string(o)
+}
+
+func timestamp(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	return optional(t.UTC().Format(time.RFC3339Nano))
+}

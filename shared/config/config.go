@@ -1,0 +1,216 @@
+// Package config turns the environment into a Config: every variable that the
+// program reads, with its default, in one struct. Validate reports all faults
+// at once, each naming its variable, and what is logged of a Config holds no
+// secret.
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/setup"
+)
+
+// Config is the program's configuration. The comments of its fields are the
+// README's table.
+type Config struct {
+	// Google's OAuth client.
+	ClientID     string         `env:"CLIENT_ID"`     // required
+	ClientSecret connect.Secret `env:"CLIENT_SECRET"` // required
+
+	BackendURL string `env:"NEXT_PUBLIC_BACKEND_URL"` // required: where browsers reach the functions; the redirect URI is this + /callback
+	FrontURL   string `env:"FRONTURL"`                // required: where the browser goes after the callback
+
+	Auth string `env:"AUTH,default=local"` // who is believed: local (headers; loopback only)
+	Host string `env:"HOST"`               // address to listen on; default: 127.0.0.1 with AUTH=local
+	Port string `env:"PORT,default=8080"`
+
+	FunctionTarget string `env:"FUNCTION_TARGET"` // the one function to serve; empty: all, each under its path
+	Service        string `env:"K_SERVICE"`       // set by Cloud Run
+
+	TaskTarget      string `env:"TASK_TARGET"`                   // URL of a step function with {function} for its name; default: this process
+	TaskMaxAttempts int    `env:"TASK_MAX_ATTEMPTS, default=20"` // how often the queue delivers a task
+
+	GoogleEndpoint string `env:"GOOGLE_ENDPOINT"` // base URL of an emulated Google; empty: Google
+
+	AgentRoles         []string      `env:"AGENT_ROLES"`                        // roles of the agent account; default: see roles.go
+	AskRoles           []string      `env:"ASK_ROLES"`                          // roles of the ask account; default: see roles.go
+	PlatformAccount    string        `env:"PLATFORM_SERVICE_ACCOUNT"`           // email of Aurora's own service account, allowed to impersonate the two
+	UpdateOrgPolicies  bool          `env:"UPDATE_ORG_POLICIES, default=true"`  // whether organization policies may be changed
+	IncludeSysProjects bool          `env:"INCLUDE_SYS_PROJECTS"`               // whether projects sys-* of Apps Script count
+	MaxAutoProjects    int           `env:"MAX_AUTO_PROJECTS, default=5"`       // eligible projects taken without asking
+	MaxSelected        int           `env:"MAX_SELECTED_PROJECTS, default=100"` // projects that may be selected
+	VerifyInterval     time.Duration `env:"VERIFY_INTERVAL, default=30s"`       // between two checks of permissions
+	VerifyAttempts     int           `env:"VERIFY_ATTEMPTS, default=20"`        // checks of permissions
+
+	LogLevel slog.Level `env:"LOG_LEVEL, default=INFO"`
+}
+
+// FromEnvironment reads and validates a Config. The lookup function is
+// os.LookupEnv, or a map's in tests.
+func FromEnvironment(ctx context.Context, lookup func(string) (string, bool)) (*Config, error) {
+	var c Config
+	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &c, Lookuper: lookuper(lookup)}); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// lookuper lets envconfig read the environment through a function. Variables
+// that are set to nothing count as not set.
+type lookuper func(string) (string, bool)
+
+func (l lookuper) Lookup(key string) (string, bool) {
+	value, ok := l(key)
+	return value, ok && value != ""
+}
+
+// Validate reports everything that is wrong with c at once.
+func (c *Config) Validate() error {
+	var faults []error
+	fault := func(variable, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s %s", variable, fmt.Sprintf(format, args...)))
+	}
+	if c.ClientID == "" {
+		fault("CLIENT_ID", "is missing: it is the ID of the OAuth client in the Google Cloud console")
+	}
+	if c.ClientSecret == "" {
+		fault("CLIENT_SECRET", "is missing: it is the secret of the OAuth client")
+	}
+	c.checkURL(fault, "NEXT_PUBLIC_BACKEND_URL", c.BackendURL)
+	c.checkURL(fault, "FRONTURL", c.FrontURL)
+	if c.GoogleEndpoint != "" {
+		c.checkURL(fault, "GOOGLE_ENDPOINT", c.GoogleEndpoint)
+	}
+	if c.TaskTarget != "" {
+		c.checkURL(fault, "TASK_TARGET", strings.ReplaceAll(c.TaskTarget, "{function}", "f"))
+		if !strings.Contains(c.TaskTarget, "{function}") {
+			fault("TASK_TARGET", "must contain {function}, in whose place the function's name goes")
+		}
+	}
+	switch {
+	case c.Auth != "local":
+		fault("AUTH", "is %q; this release knows local", c.Auth)
+	case c.Service != "":
+		fault("AUTH", "local believes what the caller says of itself: it is refused on Cloud Run")
+	case !loopback(c.ListenHost()):
+		fault("HOST", "is %q; AUTH=local listens on loopback only", c.Host)
+	}
+	if c.Service != "" {
+		fault("K_SERVICE", "is set: this release keeps its state in memory, which Cloud Run does not keep")
+	}
+	if c.TaskMaxAttempts < 8 || c.TaskMaxAttempts > 100 {
+		fault("TASK_MAX_ATTEMPTS", "must be 8 to 100, is %d: fewer end before the lease of a crashed step does", c.TaskMaxAttempts)
+	}
+	if _, err := c.Settings(); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("bad configuration:\n%w", errors.Join(faults...))
+	}
+	return nil
+}
+
+// checkURL refuses what is not an absolute http(s) URL. On plain http only
+// loopback is accepted.
+func (c *Config) checkURL(fault func(string, string, ...any), variable, value string) {
+	u, err := url.Parse(value)
+	switch {
+	case value == "":
+		fault(variable, "is missing")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		fault(variable, "is %q, which is not an absolute http or https URL", value)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		fault(variable, "is %q: plain http is accepted for loopback only", value)
+	case u.User != nil || u.Fragment != "":
+		fault(variable, "must have neither credentials nor a fragment")
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Settings are the choices about setups, with defaults filled in. The error
+// joins all that is wrong with them.
+func (c *Config) Settings() (setup.Settings, error) {
+	s := setup.Settings{
+		AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(),
+		PlatformAccount: c.PlatformAccount,
+		OrgPolicy:       c.UpdateOrgPolicies, IncludeSysProjects: c.IncludeSysProjects,
+		AutoProjects: c.MaxAutoProjects, MaxSelected: c.MaxSelected,
+		CheckInterval: c.VerifyInterval, MaxChecks: c.VerifyAttempts,
+	}
+	var faults []error
+	roles := func(variable string, names []string, into *[]setup.Role) {
+		if len(names) == 0 {
+			return
+		}
+		parsed, err := setup.ParseRoles(names)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", variable, err))
+			return
+		}
+		*into = parsed
+	}
+	roles("AGENT_ROLES", c.AgentRoles, &s.AgentRoles)
+	roles("ASK_ROLES", c.AskRoles, &s.AskRoles)
+	between := func(variable string, value int) {
+		if value < 1 || value > connect.MaxProjects {
+			faults = append(faults, fmt.Errorf("%s must be 1 to %d, is %d", variable, connect.MaxProjects, value))
+		}
+	}
+	between("MAX_AUTO_PROJECTS", c.MaxAutoProjects)
+	between("MAX_SELECTED_PROJECTS", c.MaxSelected)
+	between("VERIFY_ATTEMPTS", c.VerifyAttempts)
+	if c.VerifyInterval <= 0 || c.VerifyInterval > time.Hour {
+		faults = append(faults, fmt.Errorf("VERIFY_INTERVAL must be more than 0 and at most 1h, is %v", c.VerifyInterval))
+	}
+	if c.PlatformAccount != "" && !strings.HasSuffix(c.PlatformAccount, ".gserviceaccount.com") {
+		faults = append(faults, fmt.Errorf("PLATFORM_SERVICE_ACCOUNT is %q, which is not a service account's email", c.PlatformAccount))
+	}
+	return s, errors.Join(faults...)
+}
+
+// ListenHost is the address to listen on.
+func (c *Config) ListenHost() string {
+	if c.Host == "" && c.Auth == "local" {
+		return "127.0.0.1"
+	}
+	return c.Host
+}
+
+// RedirectURL is the redirect URI that the OAuth client must list.
+func (c *Config) RedirectURL() string { return strings.TrimSuffix(c.BackendURL, "/") + "/callback" }
+
+// TaskURL is where the queue delivers tasks for a function.
+func (c *Config) TaskURL(function string) string {
+	target := c.TaskTarget
+	if target == "" {
+		target = "http://" + net.JoinHostPort(c.ListenHost(), c.Port) + "/tasks/{function}"
+	}
+	return strings.ReplaceAll(target, "{function}", function)
+}
+
+// LogValue shows what helps an operator and no secret.
+func (c *Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("client_id", c.ClientID), slog.String("backend_url", c.BackendURL), slog.String("front_url", c.FrontURL),
+		slog.String("auth", c.Auth), slog.String("function_target", c.FunctionTarget), slog.String("google_endpoint", c.GoogleEndpoint),
+		slog.Duration("verify_interval", c.VerifyInterval), slog.Int("verify_attempts", c.VerifyAttempts),
+		slog.Bool("update_org_policies", c.UpdateOrgPolicies),
+	)
+}
