@@ -1,0 +1,69 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+
+	"gcpconnect/shared/connect"
+)
+
+// newestFirst orders a user's ledger. Changes planned at the same time are ordered
+// by ID, downwards too, as a Firestore index orders them by itself.
+func newestFirst(a, b *connect.Change) int {
+	return cmp.Or(b.PlannedAt.Compare(a.PlannedAt), cmp.Compare(b.ID, a.ID))
+}
+
+// SaveChanges writes entries of the user's ledger. Of two with the same ID
+// the later stands.
+func (s *Store) SaveChanges(ctx context.Context, userID string, changes []connect.Change) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if c.ID == "" {
+			return connect.Errorf(connect.Internal, "A change without an ID cannot be stored.")
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ledger := &s.user(userID).ledger
+	for _, c := range changes {
+		ledger.put(c.ID, c)
+	}
+	s.counts.Writes += int64(len(changes))
+	return nil
+}
+
+// Changes returns a page of the user's ledger, newest first.
+func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuery) (page []connect.Change, next string, err error) {
+	if err := alive(ctx); err != nil {
+		return nil, "", err
+	}
+	size, err := pageSize(q.PageSize)
+	if err != nil {
+		return nil, "", err
+	}
+	position, err := parseCursor("changes", q.PageToken)
+	if err != nil {
+		return nil, "", err
+	}
+	var last *connect.Change
+	if position != nil {
+		last = &connect.Change{PlannedAt: position.PlannedAt, ID: position.ID}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.user(userID).ledger.after(last) {
+		if q.SetupID != "" && c.SetupID != q.SetupID || q.State != "" && c.State != q.State {
+			continue
+		}
+		if len(page) == size {
+			end := page[size-1]
+			next, err = cursor{Of: "changes", PlannedAt: end.PlannedAt.UTC(), ID: end.ID}.token()
+			break
+		}
+		page = append(page, *c)
+	}
+	s.counts.Reads += int64(len(page))
+	return page, next, err
+}
