@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/oauth"
+	"gcpconnect/shared/setup"
 )
 
 // What the frontend is told in the parameter login.
@@ -74,12 +76,12 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	grant, err := e.OAuth.Exchange(ctx, a.Code, a.State.Reveal())
 	if err != nil {
 		e.Log.WarnContext(ctx, "code was not exchanged", "user", l.UserID, "error", err)
-		if connect.ReasonOf(err) == ReasonScopeMissing {
+		if connect.ReasonOf(err) == oauth.ReasonScopeMissing {
 			return e.toFront(w, r, loginScopeMissing, "")
 		}
 		return e.toFront(w, r, loginFailed, "")
 	}
-	s, err := e.Service.Connect(ctx, l, grant)
+	s, err := e.Service.Connect(ctx, l, setup.Grant(grant))
 	if err != nil {
 		e.Log.ErrorContext(ctx, "setup was not started", "user", l.UserID, "error", err)
 		return e.toFront(w, r, loginFailed, "")

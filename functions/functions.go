@@ -8,7 +8,6 @@
 package functions
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -16,30 +15,16 @@ import (
 	framework "github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
 )
-
-// OAuth is what the login needs of Google's authorization server.
-type OAuth interface {
-	// NewState returns a random OAuth state.
-	NewState() string
-	// AuthURL returns where the user consents.
-	AuthURL(state string) string
-	// Exchange turns the code that came back with the state into a verified
-	// grant. Forbidden with ReasonScopeMissing: a required scope was unticked.
-	Exchange(ctx context.Context, code connect.Secret, state string) (setup.Grant, error)
-}
-
-// ReasonScopeMissing is the reason of an error about a scope that the user
-// did not grant.
-const ReasonScopeMissing = "SCOPE_MISSING"
 
 // Deps are what the functions work with.
 type Deps struct {
 	Service *setup.Service
 	Runner  *setup.Runner
 	Store   connect.Store
-	OAuth   OAuth
+	OAuth   *oauth.Client
 	Callers Callers
 	Front   *url.URL // where the browser goes after the callback; its origin is the only redirect target
 	// SecureCookies says that browsers reach the functions over HTTPS.

@@ -1,0 +1,184 @@
+package google
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// A Fault makes calls fail or slow. The first that strikes a call counts.
+// Empty selectors match everything; * in them stands for any characters.
+type Fault struct {
+	Method  string `json:"method,omitempty"`  // e.g. "serviceusage.services.*"
+	Project string `json:"project,omitempty"` // project ID
+	Caller  string `json:"caller,omitempty"`  // email
+	// Text must occur in the path or body, such as a service's name.
+	Text string `json:"text,omitempty"`
+
+	Skip        int     `json:"skip,omitempty"`        // matching calls to let through first
+	Count       int     `json:"count,omitempty"`       // calls to strike after that; 0: all
+	Probability float64 `json:"probability,omitempty"` // of striking a matching call; 0: 1
+
+	// Code is the HTTP code of the answer; 0 with no Reset is a delay only.
+	Code    int    `json:"code,omitempty"`
+	Status  string `json:"status,omitempty"`  // default: the usual one for Code
+	Reason  string `json:"reason,omitempty"`  // of ErrorInfo; "": no details
+	Domain  string `json:"domain,omitempty"`  // of ErrorInfo; default: the service's
+	Message string `json:"message,omitempty"` // default: Google's usual words
+	// OAuthError and OAuthSubtype are for oauth.* methods: {"error": ...}.
+	OAuthError   string `json:"oauthError,omitempty"`
+	OAuthSubtype string `json:"oauthSubtype,omitempty"`
+
+	RetryAfter Duration `json:"retryAfter,omitempty"` // header Retry-After
+	Delay      Duration `json:"delay,omitempty"`      // on top of the latency
+	Reset      bool     `json:"reset,omitempty"`      // close the connection without an answer
+	// AfterEffect does what was asked for and then loses the answer.
+	AfterEffect bool `json:"afterEffect,omitempty"`
+}
+
+// A fault is a Fault and how often it has matched and struck.
+type fault struct {
+	Fault
+	matched, struck int
+}
+
+func (f *findings) fault(path string, fault *Fault) {
+	if fault.Method != "" && !slices.ContainsFunc(MethodNames(), func(name string) bool { return wildcard(fault.Method, name) }) {
+		f.add(path+".method", "%q matches no method", fault.Method)
+	}
+	if fault.Skip < 0 || fault.Count < 0 {
+		f.add(path, "skip and count must not be negative")
+	}
+	if fault.Probability < 0 || fault.Probability > 1 {
+		f.add(path+".probability", "must be 0 to 1")
+	}
+	if fault.Code != 0 && (fault.Code < 400 || fault.Code > 599) {
+		f.add(path+".code", "%d is not an error", fault.Code)
+	}
+	if fault.Delay == Never || fault.RetryAfter == Never {
+		f.add(path, "delay and retryAfter must end")
+	}
+	if !fault.answers() && fault.Delay == 0 {
+		f.add(path, "does nothing: give it a code, oauthError, reset or delay")
+	}
+}
+
+// strike finds the fault that befalls a call, if any.
+func (s *Server) strike(method, project, caller, path string, body []byte) *fault {
+	for _, f := range s.world.faults {
+		if !matches(f.Method, method) || !matches(f.Project, project) || !matches(f.Caller, caller) {
+			continue
+		}
+		if f.Text != "" && !strings.Contains(path, f.Text) && !strings.Contains(string(body), f.Text) {
+			continue
+		}
+		if f.matched++; f.matched <= f.Skip || f.Count > 0 && f.struck >= f.Count {
+			continue
+		}
+		if f.Probability > 0 && s.random.Float64() >= f.Probability {
+			continue
+		}
+		f.struck++
+		return f
+	}
+	return nil
+}
+
+func matches(pattern, text string) bool { return pattern == "" || wildcard(pattern, text) }
+
+// answers reports whether the fault takes the place of the answer.
+func (f *Fault) answers() bool { return f.Code != 0 || f.Reset || f.OAuthError != "" }
+
+// code is what the call is recorded with; 0 when there was no answer.
+func (f *Fault) code() int {
+	switch {
+	case f.Reset:
+		return 0
+	case f.Code != 0:
+		return f.Code
+	}
+	return http.StatusBadRequest
+}
+
+func (f *Fault) answer(w http.ResponseWriter, m *method) {
+	if f.Reset {
+		panic(http.ErrAbortHandler) // net/http closes the connection
+	}
+	if f.RetryAfter > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(int(seconds(f.RetryAfter))))
+	}
+	if m.oauth != nil {
+		name := f.OAuthError
+		if name == "" {
+			name = "internal_failure"
+		}
+		body := map[string]string{"error": name, "error_description": f.Message}
+		if f.OAuthSubtype != "" {
+			body["error_subtype"] = f.OAuthSubtype
+		}
+		writeJSON(w, f.code(), body)
+		return
+	}
+	status, message := f.Status, f.Message
+	if status == "" {
+		status = statusOf(f.code())
+	}
+	if message == "" {
+		message = usualWords(f.code())
+	}
+	e := errorf(f.code(), status, "%s", message)
+	if f.Reason != "" {
+		domain := f.Domain
+		if domain == "" {
+			domain = m.api.name
+		}
+		e.with(errorInfo(f.Reason, domain, map[string]string{"service": m.api.name}))
+	}
+	writeError(w, e, m.api.withErrors)
+}
+
+func seconds(d Duration) int64 { return (int64(d) + 999_999_999) / 1_000_000_000 }
+
+func usualWords(code int) string {
+	switch code {
+	case 403:
+		return "The caller does not have permission"
+	case 404:
+		return "Requested entity was not found."
+	case 409:
+		return "The operation was aborted."
+	case 412:
+		return "Precondition check failed."
+	case 429:
+		return "Resource has been exhausted (e.g. check quota)."
+	case 500:
+		return "Internal error encountered."
+	case 503:
+		return "The service is currently unavailable."
+	case 504:
+		return "Deadline expired before operation could complete."
+	}
+	return "Request contains an invalid argument."
+}
+
+// AddFault adds a fault, to be tried after those there are.
+func (s *Server) AddFault(f Fault) error {
+	var check findings
+	check.fault("fault", &f)
+	if err := check.err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.world.faults = append(s.world.faults, &fault{Fault: f})
+	s.world.scenario.Faults = append(s.world.scenario.Faults, f)
+	return nil
+}
+
+// ClearFaults removes all faults.
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.world.faults, s.world.scenario.Faults = nil, nil
+}

@@ -1,0 +1,137 @@
+package google
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A signer signs ID tokens with a key of its server alone, made at first use:
+// many servers never need one.
+type signer struct {
+	once sync.Once
+	key  *rsa.PrivateKey
+	id   string
+}
+
+func (s *signer) load() *rsa.PrivateKey {
+	s.once.Do(func() {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic("no RSA key: " + err.Error()) // of a size that is always possible
+		}
+		sum := sha256.Sum256(key.N.Bytes())
+		s.key, s.id = key, base64.RawURLEncoding.EncodeToString(sum[:12])
+	})
+	return s.key
+}
+
+// sign makes a JWT signed with RS256.
+func (s *signer) sign(claims map[string]any) string {
+	key := s.load()
+	segment := func(v any) string {
+		encoded, _ := json.Marshal(v) // strings and numbers always encode
+		return base64.RawURLEncoding.EncodeToString(encoded)
+	}
+	text := segment(map[string]string{"alg": "RS256", "kid": s.id, "typ": "JWT"}) + "." + segment(claims)
+	sum := sha256.Sum256([]byte(text))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	if err != nil {
+		panic("cannot sign: " + err.Error())
+	}
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+// addIDToken adds an ID token to an answer when the scopes ask for one.
+func (c *call) addIDToken(out map[string]any, email string, client *Client, scopes []string, nonce string) {
+	if !slices.Contains(scopes, "openid") {
+		return
+	}
+	u := c.world.users[email]
+	access := sha256.Sum256([]byte(out["access_token"].(string)))
+	claims := map[string]any{
+		"iss": c.issuer, "azp": client.ID, "aud": client.ID, "sub": u.Sub,
+		"at_hash": base64.RawURLEncoding.EncodeToString(access[:16]),
+		"iat":     c.now.Unix(), "exp": c.now.Add(time.Hour).Unix(),
+	}
+	if nonce != "" {
+		claims["nonce"] = nonce
+	}
+	u.describe(claims, scopes)
+	out["id_token"] = c.keys.sign(claims)
+}
+
+// describe adds what the scopes let a client know of the user.
+func (u *User) describe(claims map[string]any, scopes []string) {
+	if slices.Contains(scopes, scopeURL("email")) {
+		claims["email"], claims["email_verified"] = u.Email, true
+	}
+	if u.Domain != "" {
+		claims["hd"] = u.Domain
+	}
+	if slices.Contains(scopes, scopeURL("profile")) && u.Name != "" {
+		given, family, _ := strings.Cut(u.Name, " ")
+		claims["name"], claims["given_name"], claims["family_name"] = u.Name, given, family
+	}
+}
+
+func (c *call) userInfo() (int, any) {
+	if c.token == nil || c.token.user == "" {
+		c.w.Header().Set("WWW-Authenticate", realm+`, error="invalid_request"`)
+		return http.StatusUnauthorized, oauthError{Error: "invalid_request", Description: "Invalid Credentials"}
+	}
+	u := c.world.users[c.token.user]
+	claims := map[string]any{"sub": u.Sub}
+	u.describe(claims, c.token.scopes)
+	return http.StatusOK, claims
+}
+
+func (c *call) certs() (int, any) {
+	key := c.keys.load()
+	return http.StatusOK, map[string]any{"keys": []any{map[string]string{
+		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": c.keys.id,
+		"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
+		"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
+	}}}
+}
+
+func (c *call) discovery() (int, any) {
+	urls := Endpoints(c.base(c.r))
+	return http.StatusOK, map[string]any{
+		"issuer":                                c.issuer,
+		"authorization_endpoint":                urls.Auth,
+		"token_endpoint":                        urls.Token,
+		"userinfo_endpoint":                     urls.UserInfo,
+		"revocation_endpoint":                   urls.Revoke,
+		"jwks_uri":                              urls.Certs,
+		"response_types_supported":              []string{"code"},
+		"response_modes_supported":              []string{"query"},
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"scopes_supported":                      []string{"openid", "email", "profile"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+		"claims_supported":                      []string{"aud", "email", "email_verified", "exp", "family_name", "given_name", "iat", "iss", "name", "sub"},
+		"code_challenge_methods_supported":      []string{"S256"},
+		"grant_types_supported":                 []string{"authorization_code", "refresh_token"},
+	}
+}
+
+// base is where the server is reached.
+func (s *Server) base(r *http.Request) string {
+	if s.publicURL != "" {
+		return s.publicURL
+	}
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}

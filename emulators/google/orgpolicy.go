@@ -1,0 +1,328 @@
+package google
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An orgPolicy is a policy set at one node, with what it said before: it takes
+// time to have effect.
+type orgPolicy struct {
+	spec    *PolicySpec // nil: deleted
+	etag    uint64
+	updated time.Time
+	past    []effect // oldest first
+}
+
+type effect struct {
+	spec *PolicySpec
+	from time.Time
+}
+
+// constraints are those known, and whether they are boolean ("" is a list).
+var constraints = map[string]string{
+	domainRestricted: "", managedMembers: "boolean", noNewAccounts: "boolean", managedNoNewAccounts: "boolean",
+	"iam.disableServiceAccountKeyCreation": "boolean", "iam.disableServiceAccountKeyUpload": "boolean",
+	"iam.automaticIamGrantsForDefaultServiceAccounts":    "boolean",
+	"iam.managed.disableServiceAccountKeyCreation":       "boolean",
+	"iam.serviceAccountKeyExpiryHours":                   "",
+	"iam.allowServiceAccountCredentialLifetimeExtension": "",
+	"run.allowedIngress":                                 "", "run.allowedVPCEgress": "", "run.managed.requireInvokerIam": "boolean",
+	"cloudfunctions.allowedIngressSettings": "", "compute.vmExternalIpAccess": "", "compute.requireOsLogin": "boolean",
+	"compute.skipDefaultNetworkCreation": "boolean", "compute.restrictSharedVpcHostProjects": "",
+	"gcp.resourceLocations": "", "gcp.restrictServiceUsage": "", "storage.uniformBucketLevelAccess": "boolean",
+	"storage.publicAccessPrevention": "boolean", "sql.restrictPublicIp": "boolean", "essentialcontacts.allowedContactDomains": "",
+}
+
+func (w *world) newOrgPolicy(spec *PolicySpec, from, now time.Time) *orgPolicy {
+	w.etags++
+	return &orgPolicy{spec: spec, etag: w.etags, updated: now, past: []effect{{spec, from}}}
+}
+
+func (w *world) setSpec(p *orgPolicy, spec *PolicySpec, now time.Time) {
+	w.etags++
+	p.spec, p.etag, p.updated = spec, w.etags, now
+	p.past = append(p.past, effect{spec, after(now, w.scenario.Propagation.OrgPolicy)})
+}
+
+// at is what the policy says at a time, once spread.
+func (p *orgPolicy) at(t time.Time) *PolicySpec {
+	var spec *PolicySpec
+	for _, e := range p.past {
+		if !t.Before(e.from) {
+			spec = e.spec
+		}
+	}
+	return spec
+}
+
+func (p *orgPolicy) etagText() string {
+	return base64.StdEncoding.EncodeToString(append(micros(p.etag*2654435761&0xffffffffff), '-', 'o'))
+}
+
+// effectivePolicy walks up the hierarchy as Google does: the nearest policy
+// counts, and its parents' where it says so.
+func (w *world) effectivePolicy(n *node, constraint string, t time.Time) *PolicySpec {
+	return climb(n, constraint, func(p *orgPolicy) *PolicySpec { return p.at(t) })
+}
+
+func climb(n *node, constraint string, say func(*orgPolicy) *PolicySpec) *PolicySpec {
+	rules := []PolicyRule{}
+	for ; n != nil; n = n.parent {
+		p := n.orgPolicies[constraint]
+		if p == nil {
+			continue
+		}
+		spec := say(p)
+		if spec == nil {
+			continue
+		}
+		if spec.Reset {
+			break
+		}
+		rules = append(rules, spec.Rules...)
+		if !spec.InheritFromParent {
+			return &PolicySpec{Rules: rules}
+		}
+	}
+	if len(rules) == 0 { // the constraints' default
+		if constraints[constraint] == "boolean" {
+			rules = append(rules, PolicyRule{})
+		} else {
+			rules = append(rules, PolicyRule{AllowAll: true})
+		}
+	}
+	return &PolicySpec{Rules: rules}
+}
+
+// allowsAll, allows and enforced ignore conditional rules: tags are not
+// emulated.
+func (p *PolicySpec) allowsAll() bool {
+	return slices.ContainsFunc(p.Rules, func(r PolicyRule) bool { return r.AllowAll && r.Condition == nil })
+}
+
+func (p *PolicySpec) allows(values ...string) bool {
+	return slices.ContainsFunc(p.Rules, func(r PolicyRule) bool {
+		return r.Condition == nil && r.Values != nil && slices.ContainsFunc(values, func(v string) bool { return slices.Contains(r.Values.AllowedValues, v) })
+	})
+}
+
+func (p *PolicySpec) enforced() bool {
+	return slices.ContainsFunc(p.Rules, func(r PolicyRule) bool { return r.Enforce && r.Condition == nil })
+}
+
+// parameters are those of iam.managed.allowedPolicyMembers.
+func (p *PolicySpec) parameters() (subjects, sets []string) {
+	for _, r := range p.Rules {
+		var given struct {
+			AllowedMemberSubjects []string `json:"allowedMemberSubjects"`
+			AllowedPrincipalSets  []string `json:"allowedPrincipalSets"`
+		}
+		if len(r.Parameters) > 0 && json.Unmarshal(r.Parameters, &given) == nil {
+			subjects = append(subjects, given.AllowedMemberSubjects...)
+			sets = append(sets, given.AllowedPrincipalSets...)
+		}
+	}
+	return subjects, sets
+}
+
+// orgPolicyJSON is a policy as sent and answered. A boolean rule says enforce
+// even when it is false.
+type orgPolicyJSON struct {
+	Name string          `json:"name,omitempty"`
+	Etag string          `json:"etag,omitempty"`
+	Spec *policySpecJSON `json:"spec,omitempty"`
+}
+
+type policySpecJSON struct {
+	Etag              string           `json:"etag,omitempty"`
+	UpdateTime        string           `json:"updateTime,omitempty"`
+	Rules             []map[string]any `json:"rules,omitempty"`
+	InheritFromParent bool             `json:"inheritFromParent,omitempty"`
+	Reset             bool             `json:"reset,omitempty"`
+}
+
+func renderSpec(constraint string, spec *PolicySpec) *policySpecJSON {
+	out := &policySpecJSON{InheritFromParent: spec.InheritFromParent, Reset: spec.Reset}
+	for _, r := range spec.Rules {
+		rule := map[string]any{}
+		if constraints[constraint] == "boolean" {
+			rule["enforce"] = r.Enforce
+		}
+		if r.Values != nil {
+			rule["values"] = r.Values
+		}
+		if r.AllowAll {
+			rule["allowAll"] = true
+		}
+		if r.DenyAll {
+			rule["denyAll"] = true
+		}
+		if r.Condition != nil {
+			rule["condition"] = r.Condition
+		}
+		if len(r.Parameters) > 0 {
+			rule["parameters"] = r.Parameters
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
+}
+
+func (c *call) renderOrgPolicy(constraint string, p *orgPolicy) orgPolicyJSON {
+	spec := renderSpec(constraint, p.spec)
+	spec.Etag = p.etagText()
+	spec.UpdateTime = p.updated.UTC().Format("2006-01-02T15:04:05.000000Z")
+	return orgPolicyJSON{Name: c.project.name + "/policies/" + constraint, Etag: p.etagText(), Spec: spec}
+}
+
+func orgPolicyNotFound() *apiError {
+	return errorf(http.StatusNotFound, "NOT_FOUND", "Requested entity was not found.")
+}
+
+// ownPolicy is the project's own policy, if it has one.
+func (c *call) ownPolicy(constraint string) *orgPolicy {
+	if p := c.project.orgPolicies[constraint]; p != nil && p.spec != nil {
+		return p
+	}
+	return nil
+}
+
+func (c *call) listOrgPolicies() (any, *apiError) {
+	names := slices.DeleteFunc(sortedKeys(c.project.orgPolicies), func(name string) bool { return c.ownPolicy(name) == nil })
+	from, to, next, err := c.page(names, 100, 1000, "")
+	if err != nil {
+		return nil, err
+	}
+	var out struct {
+		Policies      []orgPolicyJSON `json:"policies,omitempty"`
+		NextPageToken string          `json:"nextPageToken,omitempty"`
+	}
+	out.NextPageToken = next
+	for _, name := range names[from:to] {
+		out.Policies = append(out.Policies, c.renderOrgPolicy(name, c.project.orgPolicies[name]))
+	}
+	return out, nil
+}
+
+func (c *call) getOrgPolicy() (any, *apiError) {
+	name := c.vars["constraint"]
+	p := c.ownPolicy(name)
+	if p == nil {
+		return nil, orgPolicyNotFound()
+	}
+	return c.renderOrgPolicy(name, p), nil
+}
+
+// getEffectiveOrgPolicy answers what is configured; what has effect lags
+// behind it by the scenario's delay.
+func (c *call) getEffectiveOrgPolicy() (any, *apiError) {
+	name := c.vars["constraint"]
+	if _, known := constraints[name]; !known {
+		return nil, orgPolicyNotFound()
+	}
+	spec := climb(&c.project.node, name, func(p *orgPolicy) *PolicySpec { return p.spec })
+	return orgPolicyJSON{Name: c.project.name + "/policies/" + name, Spec: renderSpec(name, spec)}, nil
+}
+
+type orgPolicyRequest struct {
+	Name string      `json:"name"`
+	Etag string      `json:"etag"`
+	Spec *PolicySpec `json:"spec"`
+}
+
+// readOrgPolicy reads and validates a policy that is to be set.
+func (c *call) readOrgPolicy() (string, *orgPolicyRequest, *apiError) {
+	req := new(orgPolicyRequest)
+	if err := decode(c.body, req); err != nil {
+		return "", nil, err
+	}
+	parent, name, ok := strings.Cut(strings.TrimPrefix(req.Name, "projects/"), "/policies/")
+	if !ok || c.world.projectNamed(parent) != c.project {
+		return "", nil, invalid("The policy name must be projects/%s/policies/CONSTRAINT.", c.vars["project"])
+	}
+	kind, known := constraints[name]
+	switch {
+	case !known:
+		return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.name", "The constraint "+name+" does not exist."))
+	case req.Spec == nil:
+		return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.spec", "The spec is missing."))
+	case req.Spec.Reset && (len(req.Spec.Rules) > 0 || req.Spec.InheritFromParent):
+		return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.spec.reset", "A policy that resets has no rules and does not inherit."))
+	}
+	for _, r := range req.Spec.Rules {
+		list := r.AllowAll || r.DenyAll || r.Values != nil
+		if (kind == "boolean") == list || r.AllowAll && (r.DenyAll || r.Values != nil) || r.DenyAll && r.Values != nil {
+			return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.spec.rules", "The rule does not suit the constraint "+name+"."))
+		}
+	}
+	return name, req, nil
+}
+
+func (c *call) createOrgPolicy() (any, *apiError) {
+	name, req, err := c.readOrgPolicy()
+	if err != nil {
+		return nil, err
+	}
+	if c.ownPolicy(name) != nil {
+		return nil, errorf(http.StatusConflict, "ALREADY_EXISTS", "Requested entity already exists")
+	}
+	return c.storeOrgPolicy(name, req.Spec), nil
+}
+
+func (c *call) patchOrgPolicy() (any, *apiError) {
+	name, req, err := c.readOrgPolicy()
+	if err != nil {
+		return nil, err
+	}
+	if name != c.vars["constraint"] {
+		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.name", "The name does not match the URL."))
+	}
+	if mask := c.r.URL.Query().Get("updateMask"); !slices.Contains([]string{"", "*", "policy.spec", "policy.spec.rules", "spec"}, mask) {
+		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("update_mask", "The mask is not valid."))
+	}
+	p := c.ownPolicy(name)
+	if p == nil {
+		return nil, orgPolicyNotFound()
+	}
+	if err := p.checkEtag(req.Etag, req.Spec.Etag); err != nil {
+		return nil, err
+	}
+	return c.storeOrgPolicy(name, req.Spec), nil
+}
+
+func (p *orgPolicy) checkEtag(etags ...string) *apiError {
+	for _, etag := range etags {
+		if etag != "" && etag != p.etagText() {
+			return errorf(http.StatusConflict, "ABORTED", "The etag provided in the request does not match the current one. Please retry the whole read-modify-write with exponential backoff.")
+		}
+	}
+	return nil
+}
+
+func (c *call) storeOrgPolicy(name string, spec *PolicySpec) orgPolicyJSON {
+	spec.Etag, spec.UpdateTime = "", ""
+	p := c.project.orgPolicies[name]
+	if p == nil {
+		p = &orgPolicy{}
+		c.project.orgPolicies[name] = p
+	}
+	c.world.setSpec(p, spec, c.now)
+	return c.renderOrgPolicy(name, p)
+}
+
+func (c *call) deleteOrgPolicy() (any, *apiError) {
+	p := c.ownPolicy(c.vars["constraint"])
+	if p == nil {
+		return nil, orgPolicyNotFound()
+	}
+	if err := p.checkEtag(c.r.URL.Query().Get("etag")); err != nil {
+		return nil, err
+	}
+	c.world.setSpec(p, nil, c.now)
+	return empty{}, nil
+}

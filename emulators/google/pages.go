@@ -1,0 +1,77 @@
+package google
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"hash/fnv"
+	"sort"
+	"strconv"
+)
+
+// A pageToken says where the next page begins: after a key, not at an offset,
+// so that what comes or goes meanwhile shifts nothing.
+type pageToken struct {
+	After string `json:"a"`
+	Empty bool   `json:"e,omitempty"` // the page before was empty
+	MAC   []byte `json:"m"`
+}
+
+// page picks one page of the items with the given sorted keys. bound is what
+// must be the same on every page's request, such as a filter. Tokens that were
+// altered or belong to another list are refused.
+func (c *call) page(keys []string, standard, limit int, bound string) (from, to int, next string, refusal *apiError) {
+	q := c.r.URL.Query()
+	size := standard
+	if text := q.Get("pageSize"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return 0, 0, "", invalid("Request contains an invalid argument.")
+		}
+		if n > 0 {
+			size = int(n)
+		}
+	}
+	size = min(size, limit)
+	pages := c.world.scenario.Pages
+	if pages.Size > 0 {
+		size = min(size, pages.Size)
+	}
+	var token pageToken
+	if text := q.Get("pageToken"); text != "" {
+		data, err := base64.RawURLEncoding.DecodeString(text)
+		if err != nil || json.Unmarshal(data, &token) != nil || !hmac.Equal(token.MAC, c.pageMAC(token, bound)) {
+			return 0, 0, "", invalid("Request contains an invalid argument.").with(fieldViolation("page_token", "The page token is not valid."))
+		}
+		from = sort.Search(len(keys), func(i int) bool { return keys[i] > token.After })
+	}
+	if pages.Short {
+		h := fnv.New64a()
+		h.Write(micros(c.seed))
+		h.Write([]byte(c.m.name + token.After))
+		if sum := h.Sum64(); sum%4 == 0 && !token.Empty { // never two in a row, so that it ends
+			size = 0
+		} else {
+			size = 1 + int(sum/4%uint64(size))
+		}
+	}
+	to = min(from+size, len(keys))
+	if to == len(keys) {
+		return from, to, "", nil
+	}
+	following := pageToken{After: token.After, Empty: from == to}
+	if to > from {
+		following.After = keys[to-1]
+	}
+	following.MAC = c.pageMAC(following, bound)
+	encoded, _ := json.Marshal(following) // always encodes
+	return from, to, base64.RawURLEncoding.EncodeToString(encoded), nil
+}
+
+func (c *call) pageMAC(t pageToken, bound string) []byte {
+	mac := hmac.New(sha256.New, micros(c.seed))
+	encoded, _ := json.Marshal([]any{c.m.name, c.projectID(), bound, t.After, t.Empty})
+	mac.Write(encoded)
+	return mac.Sum(nil)[:12]
+}

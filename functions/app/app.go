@@ -1,0 +1,101 @@
+// Package app puts the program together: configuration in, adapters made and
+// joined, functions out. It is the only place that sees every adapter; the
+// program and the local stack both start here.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"gcpconnect/functions"
+	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/google"
+	"gcpconnect/shared/memory"
+	"gcpconnect/shared/oauth"
+	"gcpconnect/shared/setup"
+)
+
+// App is the program, ready to serve.
+type App struct {
+	// Handlers are the functions by name.
+	Handlers map[string]http.Handler
+	// Store and Queue are where state and tasks are, for those who look from
+	// outside: the local stack and tests.
+	Store *memory.Store
+	Queue *memory.Queue
+}
+
+// New makes an App. Outgoing requests, to Google and from the queue, go
+// through transport; nil is the default one. Close it.
+func New(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) (*App, error) {
+	settings, err := cfg.Settings()
+	if err != nil {
+		return nil, err
+	}
+	front, err := url.Parse(cfg.FrontURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse FRONTURL: %w", err)
+	}
+	back, err := url.Parse(cfg.BackendURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse NEXT_PUBLIC_BACKEND_URL: %w", err)
+	}
+	var endpoints google.Endpoints
+	authorization := oauth.GoogleEndpoints()
+	if cfg.GoogleEndpoint != "" {
+		endpoints, authorization = google.EndpointsUnder(cfg.GoogleEndpoint), oauth.EndpointsUnder(cfg.GoogleEndpoint)
+	}
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("make Google clients: %w", err)
+	}
+	authority, err := oauth.New(oauth.Options{
+		ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
+		Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make OAuth client: %w", err)
+	}
+	store := memory.NewStore()
+	queue := memory.NewQueue(memory.Options{
+		URL: cfg.TaskURL, Client: &http.Client{Transport: transport},
+		MinBackoff: time.Second, MaxBackoff: 30 * time.Second, MaxAttempts: cfg.TaskMaxAttempts, Logger: log,
+	})
+	parts := setup.Parts{
+		Store: store, Queue: queue, Google: cloud,
+		Tokens:   setup.NewCredentials(memory.NewVault(), authority),
+		Settings: settings, Log: log,
+	}
+	return &App{
+		Store: store, Queue: queue,
+		Handlers: functions.Handlers(functions.Deps{
+			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store,
+			OAuth: authority, Callers: functions.LocalCallers{}, Front: front,
+			SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
+		}),
+	}, nil
+}
+
+// Close lets tasks that are being delivered end, as long as ctx allows.
+func (a *App) Close(ctx context.Context) error { return a.Queue.Close(ctx) }
+
+// Handler serves the target function at /, or, without a target, every
+// function under its paths.
+func (a *App) Handler(target string) (http.Handler, error) {
+	if target == "" {
+		return functions.Gateway(a.Handlers), nil
+	}
+	h, ok := a.Handlers[target]
+	if !ok {
+		return nil, connect.Errorf(connect.Invalid, "FUNCTION_TARGET is %q, which is no function.", target)
+	}
+	return h, nil
+}

@@ -1,0 +1,122 @@
+package google
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	serviceusage "google.golang.org/api/serviceusage/v1"
+
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/setup"
+)
+
+// noopOperation is the operation of enabling what is enabled already. It must
+// not be polled.
+const noopOperation = "operations/noop.DONE_OPERATION"
+
+// DisabledAPIs implements setup.Cloud.
+func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []string) ([]string, error) {
+	if len(apis) == 0 {
+		return nil, nil
+	}
+	names := make([]string, len(apis))
+	for i, api := range apis {
+		names[i] = "projects/" + projectID + "/services/" + api
+	}
+	answer, err := do(ctx, c, projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
+		return c.services.BatchGet("projects/" + projectID).Names(names...).Context(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	enabled := map[string]bool{}
+	for _, s := range answer.Services {
+		// Answers name the project by number: only the last part is ours.
+		enabled[s.Name[strings.LastIndexByte(s.Name, '/')+1:]] = s.State == "ENABLED"
+	}
+	var disabled []string
+	for _, api := range apis {
+		if !enabled[api] {
+			disabled = append(disabled, api)
+		}
+	}
+	return disabled, nil
+}
+
+// EnableAPIs implements setup.Cloud.
+func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string) (string, error) {
+	operation, err := do(ctx, c, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+		if len(apis) == 1 { // batchEnable refuses one
+			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Context(ctx)
+		}
+		return c.services.BatchEnable("projects/"+projectID, &serviceusage.BatchEnableServicesRequest{ServiceIds: apis}).Context(ctx)
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case operation.Name == noopOperation:
+		return "", nil
+	case !operation.Done:
+		return operation.Name, nil
+	}
+	result, err := readOperation(operation)
+	if err != nil {
+		return "", err
+	}
+	if result.Message != "" || len(result.Failed) > 0 {
+		return "", connect.Errorf(connect.Precondition, "%s", result.Message+failedList(result.Failed))
+	}
+	return "", nil
+}
+
+func failedList(failed map[string]string) string {
+	var parts []string
+	for api, why := range failed {
+		parts = append(parts, api+" ("+why+")")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Operation implements setup.Cloud.
+func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Operation, error) {
+	operation, err := do(ctx, c, projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+		return c.operations.Get(name).Context(ctx)
+	})
+	if err != nil {
+		return setup.Operation{}, err
+	}
+	return readOperation(operation)
+}
+
+// readOperation reads what became of an operation.
+func readOperation(operation *serviceusage.Operation) (setup.Operation, error) {
+	result := setup.Operation{Done: operation.Done}
+	if operation.Error != nil {
+		result.Message = operation.Error.Message
+		if result.Message == "" {
+			result.Message = fmt.Sprintf("The operation failed with code %d.", operation.Error.Code)
+		}
+		return result, nil
+	}
+	if len(operation.Response) == 0 {
+		return result, nil
+	}
+	var response struct {
+		Failures []struct {
+			ServiceID    string `json:"serviceId"`
+			ErrorMessage string `json:"errorMessage"`
+		} `json:"failures"`
+	}
+	if err := json.Unmarshal(operation.Response, &response); err != nil {
+		return result, fmt.Errorf("read the operation's response: %w", err)
+	}
+	for _, f := range response.Failures {
+		if result.Failed == nil {
+			result.Failed = map[string]string{}
+		}
+		result.Failed[f.ServiceID] = f.ErrorMessage
+	}
+	return result, nil
+}
