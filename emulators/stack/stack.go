@@ -1,0 +1,213 @@
+// Package stack runs the whole system in one process: an emulated Google, the
+// functions over their embedded parts, and a gateway with every function
+// under the path that the HTTP contract gives it.
+//
+// It is what `go run ./emulators` starts, and what the tests of the whole
+// system start: over TCP, or over a network of their own.
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"gcpconnect/emulators/google"
+	"gcpconnect/functions/app"
+	"gcpconnect/shared/config"
+)
+
+// Options say what to start. The zero value is the default system on free
+// ports.
+type Options struct {
+	Listen       string           // address of the gateway; empty: a free port on loopback
+	GoogleListen string           // address of the emulated Google; empty: likewise
+	Scenario     *google.Scenario // empty: google.DefaultScenario
+	// Environment is the configuration of the functions beside what the stack
+	// itself sets, by variable.
+	Environment map[string]string
+	Network     Network // nil: TCP
+	Log         *slog.Logger
+}
+
+// Network is how the parts reach one another.
+type Network interface {
+	Listen(ctx context.Context, address string) (net.Listener, error)
+	Transport() http.RoundTripper
+}
+
+// tcp is the operating system's network.
+type tcp struct{ transport *http.Transport }
+
+func (tcp) Listen(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
+func (t tcp) Transport() http.RoundTripper { return t.transport }
+
+// Stack is a running system.
+type Stack struct {
+	URL       string // of the gateway
+	GoogleURL string // of the emulated Google
+	FrontURL  string // where the callback sends the browser
+	Google    *google.Server
+	App       *app.App
+
+	network Network
+	servers []*http.Server
+	failed  chan error
+}
+
+// demoClient is the OAuth client that the stack's scenarios know.
+const (
+	demoClientID     = "demo-client.apps.googleusercontent.com"
+	demoClientSecret = "demo-secret"
+)
+
+// Start starts the system and returns when it serves. Stop it.
+func Start(ctx context.Context, opts Options) (*Stack, error) {
+	s := &Stack{network: opts.Network, failed: make(chan error, 2)}
+	if s.network == nil {
+		transport, _ := http.DefaultTransport.(*http.Transport)
+		transport = transport.Clone()
+		transport.MaxIdleConnsPerHost = 100
+		s.network = tcp{transport}
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.start(ctx, opts); err != nil {
+		_ = s.Stop(ctx) // what had been started; the error says what had not
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context, opts Options) error {
+	googleListener, err := s.listen(ctx, "the emulated Google", opts.GoogleListen)
+	if err != nil {
+		return err
+	}
+	gatewayListener, err := s.listen(ctx, "the gateway", opts.Listen)
+	if err != nil {
+		_ = googleListener.Close()
+		return err
+	}
+	s.GoogleURL, s.URL = "http://"+googleListener.Addr().String(), "http://"+gatewayListener.Addr().String()
+	s.FrontURL = s.URL + "/"
+	s.Google, err = google.NewServer(google.Options{Scenario: opts.Scenario, PublicURL: s.GoogleURL, Logger: opts.Log})
+	if err != nil {
+		_, _ = googleListener.Close(), gatewayListener.Close()
+		return fmt.Errorf("the emulated Google did not start: %w", err)
+	}
+	environment := map[string]string{
+		"CLIENT_ID": demoClientID, "CLIENT_SECRET": demoClientSecret,
+		"NEXT_PUBLIC_BACKEND_URL": s.URL, "FRONTURL": s.FrontURL,
+		"GOOGLE_ENDPOINT": s.GoogleURL, "TASK_TARGET": s.URL + "/tasks/{function}",
+	}
+	for variable, value := range opts.Environment {
+		environment[variable] = value
+	}
+	cfg, err := config.FromEnvironment(ctx, func(v string) (string, bool) { value, ok := environment[v]; return value, ok })
+	if err == nil {
+		s.App, err = app.New(cfg, s.network.Transport(), opts.Log)
+	}
+	if err != nil {
+		_, _ = googleListener.Close(), gatewayListener.Close()
+		return fmt.Errorf("the functions did not start: %w", err)
+	}
+	gateway, err := s.App.Handler("")
+	if err != nil {
+		return err
+	}
+	s.serve("the emulated Google", googleListener, s.Google)
+	s.serve("the gateway", gatewayListener, s.withFront(gateway))
+	return nil
+}
+
+func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener, error) {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	l, err := s.network.Listen(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot listen on %s: %w", part, address, err)
+	}
+	return l, nil
+}
+
+// withFront adds the page that stands for Aurora's frontend: the callback ends
+// there.
+func (s *Stack) withFront(gateway http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", gateway)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		text := "The connector is running. Begin with POST /login.\n"
+		if login := r.URL.Query().Get("login"); login != "" {
+			text = "The login ended with " + strings.Map(printable, login) + ".\n"
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			return // the browser is gone
+		}
+	})
+	return mux
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r > '~' {
+		return -1
+	}
+	return r
+}
+
+func (s *Stack) serve(part string, l net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s.servers = append(s.servers, server)
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("%s stopped: %w", part, err)
+		}
+	}()
+}
+
+// Wait returns when a part stops by itself, with why, or when ctx ends.
+func (s *Stack) Wait(ctx context.Context) error {
+	select {
+	case err := <-s.failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Stop lets running requests and deliveries end, for some seconds at most, and
+// stops all parts.
+func (s *Stack) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 9*time.Second)
+	defer cancel()
+	var faults []error
+	if s.App != nil {
+		faults = append(faults, s.App.Close(ctx))
+	}
+	for i := len(s.servers) - 1; i >= 0; i-- { // Google last: the functions use it to the end
+		faults = append(faults, s.servers[i].Shutdown(ctx))
+	}
+	if closer, ok := s.network.Transport().(interface{ CloseIdleConnections() }); ok {
+		closer.CloseIdleConnections()
+	}
+	return errors.Join(faults...)
+}
+
+// Client returns an HTTP client on the stack's network that follows no
+// redirect.
+func (s *Stack) Client() *http.Client {
+	return &http.Client{
+		Transport:     s.network.Transport(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}

@@ -1,0 +1,104 @@
+// Package shared_test holds the rule of who may import whom.
+package shared_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is this module's path; packages of other modules are written whole.
+const module = "gcpconnect/"
+
+// allowed lists, for each room, the rooms of this module that it may import,
+// and the modules beyond the standard library. A room that is not listed may
+// not exist.
+var allowed = map[string]struct{ rooms, modules []string }{
+	"shared/connect":             {nil, nil},
+	"shared/connect/connecttest": {[]string{"shared/connect"}, []string{"github.com/google/go-cmp"}},
+	"shared/discovery":           {[]string{"shared/connect"}, nil},
+	"shared/setup":               {[]string{"shared/connect"}, []string{"golang.org/x/sync"}},
+	"shared/oauth":               {[]string{"shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
+	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net"}},
+	"shared/memory":              {[]string{"shared/connect"}, nil},
+	"shared/telemetry":           {nil, nil},
+	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
+	"functions":                  {[]string{"shared/connect", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go"}},
+	"functions/app":              {everything, everything},
+	"functions/cmd/gcpconnect":   {everything, everything},
+	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},
+	"emulators/demo":             {[]string{"emulators/stack"}, nil},
+	"emulators/google":           {nil, []string{"github.com/go-jose/go-jose"}},
+	"emulators/stack":            {everything, everything},
+}
+
+// everything marks the rooms where the parts are put together.
+var everything = []string{"*"}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImportsPointInward(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		rule, known := allowed[room]
+		if !known {
+			t.Errorf("%s is no room of the house: add it to the table with what it may import", room)
+			continue
+		}
+		for _, imported := range p.Imports {
+			own, isOwn := strings.CutPrefix(imported, module)
+			switch {
+			case isOwn && strings.HasPrefix(own, "emulators/") && !inside(room, "emulators"):
+				t.Errorf("%s imports %s: nothing outside emulators does", room, own)
+			case isOwn && !matches(rule.rooms, own, false):
+				t.Errorf("%s imports %s, which points the wrong way", room, own)
+			case !isOwn && strings.Contains(strings.SplitN(imported, "/", 2)[0], ".") && !matches(rule.modules, imported, true):
+				t.Errorf("%s imports %s, which is not for this room", room, imported)
+			}
+		}
+	}
+}
+
+func matches(rules []string, imported string, below bool) bool {
+	return slices.ContainsFunc(rules, func(rule string) bool {
+		return rule == "*" || rule == imported || below && strings.HasPrefix(imported, rule+"/")
+	})
+}
+
+func inside(room, folder string) bool { return room == folder || strings.HasPrefix(room, folder+"/") }
+
+func packages(t *testing.T) []listed {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", path.Join(module, "..."))
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("decode go list: %v", err)
+		}
+		if len(p.Imports) > 0 { // a room of tests alone has none
+			packages = append(packages, p)
+		}
+	}
+	if len(packages) < 10 {
+		t.Fatalf("go list names %d packages: the rule would not be checked", len(packages))
+	}
+	return packages
+}
