@@ -57,7 +57,10 @@ func (c *call) getOperation() (any, *apiError) {
 	}
 	out.Done = true
 	if op.err != nil {
-		out.Error = map[string]any{"code": rpcCode(op.err.status), "message": op.err.message, "details": op.err.details}
+		out.Error = map[string]any{"code": rpcCode(op.err.status), "message": op.err.message}
+		if len(op.err.details) > 0 {
+			out.Error["details"] = op.err.details
+		}
 		return out, nil
 	}
 	out.Response = op.project.enabledResponse(op.kind, op.services, op.failures, c.now)

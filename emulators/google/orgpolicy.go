@@ -61,7 +61,7 @@ func (p *orgPolicy) at(t time.Time) *PolicySpec {
 }
 
 func (p *orgPolicy) etagText() string {
-	return base64.StdEncoding.EncodeToString(append(micros(p.etag*2654435761&0xffffffffff), '-', 'o'))
+	return base64.StdEncoding.EncodeToString(append(eightBytes(p.etag*2654435761&0xffffffffff), '-', 'o'))
 }
 
 // effectivePolicy walks up the hierarchy as Google does: the nearest policy

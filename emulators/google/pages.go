@@ -48,7 +48,7 @@ func (c *call) page(keys []string, standard, limit int, bound string) (from, to 
 	}
 	if pages.Short {
 		h := fnv.New64a()
-		h.Write(micros(c.seed))
+		h.Write(eightBytes(c.seed))
 		h.Write([]byte(c.m.name + token.After))
 		if sum := h.Sum64(); sum%4 == 0 && !token.Empty { // never two in a row, so that it ends
 			size = 0
@@ -70,7 +70,7 @@ func (c *call) page(keys []string, standard, limit int, bound string) (from, to 
 }
 
 func (c *call) pageMAC(t pageToken, bound string) []byte {
-	mac := hmac.New(sha256.New, micros(c.seed))
+	mac := hmac.New(sha256.New, eightBytes(c.seed))
 	encoded, _ := json.Marshal([]any{c.m.name, c.projectID(), bound, t.After, t.Empty})
 	mac.Write(encoded)
 	return mac.Sum(nil)[:12]

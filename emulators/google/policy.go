@@ -140,7 +140,7 @@ func (p *policy) conditional() bool {
 
 // etagText is base64 of 8 bytes; the first two are as those seen in the wild.
 func (p *policy) etagText() string {
-	b := micros(p.etag * 2654435761 & 0xffffffffffff)
+	b := eightBytes(p.etag * 2654435761 & 0xffffffffffff)
 	b[0], b[1] = 0x07, 0x06
 	return base64.StdEncoding.EncodeToString(b)
 }

@@ -154,25 +154,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve answers one call: who calls, faults, latency, then the answer under
-// the lock, then what the faults do to it.
+// the lock, then what the faults do to it. The call is recorded before its
+// answer is written, so that whoever has the answer finds the record.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, m *method, vars map[string]string) {
-	started := s.clock.Now()
+	record := Call{Time: s.clock.Now(), Method: m.name, Write: m.write}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	c := &call{Server: s, w: w, r: r, m: m, vars: vars, body: body}
-	record := Call{Time: started, Method: m.name, Write: m.write}
-	defer func() {
-		s.mu.Lock()
-		record.Duration = s.clock.Now().Sub(started)
-		s.calls = append(s.calls, record)
-		s.mu.Unlock()
-		s.logger.LogAttrs(r.Context(), slog.LevelDebug, "google call", slog.String("method", record.Method),
-			slog.String("project", record.Project), slog.String("caller", record.Caller), slog.Int("status", record.Status))
-	}()
 	if err != nil {
-		record.Status = http.StatusRequestEntityTooLarge
-		writeError(w, errorf(record.Status, "INVALID_ARGUMENT", "Request payload size exceeds the limit."), m.api.withErrors)
+		s.record(r.Context(), record, http.StatusRequestEntityTooLarge)
+		writeError(w, errorf(http.StatusRequestEntityTooLarge, "INVALID_ARGUMENT", "Request payload size exceeds the limit."), m.api.withErrors)
 		return
 	}
+	c := &call{Server: s, w: w, r: r, m: m, vars: vars, body: body}
 
 	s.mu.Lock()
 	c.identify()
@@ -186,23 +178,29 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, m *method, vars m
 	}
 	if latency > 0 {
 		if err := s.clock.Sleep(r.Context(), latency); err != nil {
-			record.Status = statusGone
-			return
+			s.record(r.Context(), record, statusGone)
+			panic(http.ErrAbortHandler) // nothing was done, so nothing must look like an answer
 		}
 	}
-	if fault != nil && fault.answers() && !fault.AfterEffect {
-		record.Status, record.Fault = fault.code(), true
-		fault.answer(w, m)
-		return
+	status, write := 0, func() {}
+	if fault == nil || !fault.answers() || fault.AfterEffect {
+		status, write = c.answer()
 	}
-	status, answer := c.answer()
-	record.Status = status
 	if fault != nil && fault.answers() {
-		record.Status, record.Fault = fault.code(), true
-		fault.answer(w, m)
-		return
+		record.Fault = true
+		status, write = fault.code(), func() { fault.answer(w, m) }
 	}
-	answer()
+	s.record(r.Context(), record, status)
+	write()
+}
+
+func (s *Server) record(ctx context.Context, c Call, status int) {
+	s.mu.Lock()
+	c.Status, c.Duration = status, s.clock.Now().Sub(c.Time)
+	s.calls = append(s.calls, c)
+	s.mu.Unlock()
+	s.logger.LogAttrs(ctx, slog.LevelDebug, "google call", slog.String("method", c.Method),
+		slog.String("project", c.Project), slog.String("caller", c.Caller), slog.Int("status", c.Status))
 }
 
 // statusGone records a caller that left before its answer.
@@ -263,8 +261,8 @@ func secret() string {
 	return rand.Text() + rand.Text()
 }
 
-// micros tells times apart in etags.
-func micros(n uint64) []byte {
+// eightBytes is n for etags and hashes.
+func eightBytes(n uint64) []byte {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], n)
 	return b[:]

@@ -6,13 +6,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
-
-	"google.golang.org/grpc/test/bufconn"
 )
 
-// network is a network in memory. Inside a testing/synctest bubble everything
-// that waits on it waits on the bubble's own clock, so that a setup of minutes
-// takes milliseconds and is timed exactly.
+// network is a network of net.Pipes. Inside a testing/synctest bubble
+// everything that waits on it waits on the bubble's own clock, so that a setup
+// of minutes takes milliseconds and is timed exactly.
 type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
@@ -25,19 +23,14 @@ func newNetwork() *network {
 	return n
 }
 
-// listener is one address of a network.
-type listener struct {
-	*bufconn.Listener
-	address net.Addr
-}
-
-func (l *listener) Addr() net.Addr { return l.address }
-
 // Listen implements stack.Network. The address is made up.
 func (n *network) Listen(context.Context, string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := &listener{bufconn.Listen(1 << 20), &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000 + len(n.listeners)}}
+	l := &listener{
+		address: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8000 + len(n.listeners)},
+		dialed:  make(chan net.Conn), closed: make(chan struct{}),
+	}
 	n.listeners[l.address.String()] = l
 	return l, nil
 }
@@ -52,5 +45,37 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	if l == nil {
 		return nil, fmt.Errorf("nobody listens on %s", address)
 	}
-	return l.DialContext(ctx)
+	near, far := net.Pipe()
+	select {
+	case l.dialed <- far:
+		return near, nil
+	case <-l.closed:
+		return nil, fmt.Errorf("connection to %s refused", address)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// listener is one address of a network.
+type listener struct {
+	address net.Addr
+	dialed  chan net.Conn
+	once    sync.Once
+	closed  chan struct{}
+}
+
+func (l *listener) Addr() net.Addr { return l.address }
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.dialed:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
 }

@@ -46,6 +46,8 @@ type enabling struct {
 	at      time.Time         // when what it starts was asked for
 	refused map[string]string // API by API, Google's words
 	changed bool
+	// mayEnable says that the user is known to be allowed to enable APIs.
+	mayEnable bool
 }
 
 func (r *Run) enabling(p *connect.Project) *enabling {
@@ -96,8 +98,10 @@ func (e *enabling) start(ctx context.Context, names []string) error {
 	if markErr := ledger.mark(ctx, entries, connect.ChangeRefused); markErr != nil {
 		return markErr
 	}
-	switch {
-	case wholeProject(err):
+	switch whole, askErr := e.wholeProject(ctx, err); {
+	case askErr != nil:
+		return askErr
+	case whole:
 		return err
 	case len(names) == 1:
 		e.refused[names[0]] = connect.MessageOf(err)
@@ -205,13 +209,18 @@ func (e *enabling) mark(ctx context.Context, names []string, state connect.Chang
 }
 
 // wholeProject reports whether an error of enabling is about the project or
-// the user, not about one of the APIs.
-func wholeProject(err error) bool {
-	switch connect.ReasonOf(err) {
-	case "AUTH_PERMISSION_DENIED", ReasonBillingMissing, ReasonServiceDisabled:
-		return true
+// the user, not about one of the APIs. A 403 can be either, and looks the same:
+// whether the user may enable APIs at all is asked, once.
+func (e *enabling) wholeProject(ctx context.Context, err error) (bool, error) {
+	switch reason := connect.ReasonOf(err); {
+	case reason == ReasonBillingMissing, reason == ReasonServiceDisabled, connect.CodeOf(err) == connect.NeedsReauth:
+		return true, nil
+	case connect.CodeOf(err) != connect.Forbidden || e.mayEnable:
+		return false, nil
 	}
-	return connect.CodeOf(err) == connect.NeedsReauth
+	granted, err := e.r.user.TestPermissions(ctx, e.p.ID, []string{"serviceusage.services.enable"})
+	e.mayEnable = len(granted) == 1
+	return !e.mayEnable, err
 }
 
 // apiError puts an error of enabling into the words that users know.

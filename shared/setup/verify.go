@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -74,6 +75,11 @@ func (r *Run) checkProjects(ctx context.Context) error {
 		if connect.CodeOf(err) == connect.NeedsReauth {
 			return err
 		}
+		for i := range s.Projects {
+			if p := &s.Projects[i]; unverified(p) {
+				r.notVerified(p, "Aurora's agent account cannot be used yet: "+connect.MessageOf(err))
+			}
+		}
 		return Later(r.Settings.CheckInterval) // the grant on the account has not spread yet
 	}
 	agent := r.Google.As(source)
@@ -88,8 +94,23 @@ func (r *Run) checkProjects(ctx context.Context) error {
 			p.Recover(s.Step)
 			return nil
 		}
+		why := "permissions are missing: " + listed(without(permissions, granted))
+		if err != nil {
+			why = connect.MessageOf(err)
+		}
+		r.notVerified(p, why)
 		return Later(r.Settings.CheckInterval) // not yet, or Google was busy: the next check tells
 	})
+}
+
+// notVerified records, in the last check, why a project is not verified.
+// Before that it says nothing: permissions that are on their way are no error.
+func (r *Run) notVerified(p *connect.Project, why string) {
+	if r.Setup.Propagation.Checks < r.Setup.Propagation.Total {
+		return
+	}
+	p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.Unavailable, Message: "Aurora's permissions did not come into force in project " + p.ID +
+		" in time (" + strings.TrimSuffix(why, ".") + "). Retry in some minutes; if it stays, check whether an organization policy or a deny policy blocks service accounts."})
 }
 
 // giveUp ends the checks with what is known: which projects are verified, and
@@ -101,9 +122,6 @@ func (r *Run) giveUp(ctx context.Context) error {
 		if unsettled(p) {
 			p.APIs = connect.OutcomeFailed
 			p.Fail(stepEnable, connect.ProjectError{Code: connect.Unavailable, Message: "Error enabling required APIs in project " + p.ID + ": Google has not finished enabling them. Retry in some minutes."})
-		}
-		if unverified(p) {
-			p.Fail(s.Step, connect.ProjectError{Code: connect.Unavailable, Message: "Aurora's permissions did not come into force in project " + p.ID + " in time. Retry in some minutes; if it stays, check whether an organization policy or a deny policy blocks service accounts."})
 		}
 	}
 	verified, total := s.Verified(), len(s.Projects)

@@ -1,0 +1,427 @@
+package stack_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+)
+
+func TestSetupOfEveryProjectIsTrueAtGoogle(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 3, 5} {
+		t.Run(string(rune('0'+n))+" projects", func(t *testing.T) {
+			t.Parallel()
+			run(t, scenario(n, nil), nil, func(y *system) {
+				final := y.complete()
+				y.wantSuccess(final, n, n)
+				if final.Result.Redirect != "login=gcp_success&policy=policy_ok" {
+					t.Errorf("redirect_params = %q", final.Result.Redirect)
+				}
+				var root struct {
+					Accounts struct {
+						Root string `json:"root_project"`
+						Full string `json:"full_access_sa"`
+						Read string `json:"read_only_sa"`
+					} `json:"service_accounts"`
+				}
+				y.call(200, "GET", "/api/gcp/root-project", nil, &root)
+				if root.Accounts.Root != "project-001" {
+					t.Errorf("root project is %q, want the first", root.Accounts.Root)
+				}
+				snapshot := y.Google.Snapshot()
+				accounts := 0
+				for _, p := range snapshot.Projects {
+					accounts += len(p.ServiceAccounts)
+					if p.ID == "aurora-platform" {
+						continue
+					}
+					for role, member := range map[string]string{"roles/run.admin": root.Accounts.Full, "roles/viewer": root.Accounts.Read} {
+						if !holds(p.Bindings, role, "serviceAccount:"+member) {
+							t.Errorf("%s lacks %s in %s", member, role, p.ID)
+						}
+					}
+					for _, b := range p.Bindings {
+						if b.Role == "roles/iam.serviceAccountTokenCreator" || b.Role == "roles/owner" && len(b.Members) > 1 {
+							t.Errorf("%s was granted on project %s to %v", b.Role, p.ID, b.Members)
+						}
+					}
+					enabled := strings.Join(p.EnabledAPIs, " ")
+					for _, api := range []string{"run.googleapis.com", "container.googleapis.com", "vpcaccess.googleapis.com"} {
+						if !strings.Contains(enabled, api) {
+							t.Errorf("%s is not enabled in %s", api, p.ID)
+						}
+					}
+				}
+				if accounts != 2 {
+					t.Errorf("%d service accounts were made, want 2", accounts)
+				}
+			})
+		})
+	}
+}
+
+func TestSecondRunWritesNothingAtGoogle(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(3, nil), nil, func(y *system) {
+		y.wantSuccess(y.complete(), 3, 3)
+		before := y.Google.Snapshot()
+		y.Google.ClearCalls()
+		final := y.await(y.restart("project-001", "project-002", "project-003"))
+		y.wantSuccess(final, 3, 3)
+		if counts := y.Google.CallCounts(); counts.Writes != 0 {
+			t.Errorf("the second run made %d writes: %v", counts.Writes, counts.ByMethod)
+		}
+		if final.Changes.Made != 0 || final.Changes.Stood == 0 {
+			t.Errorf("the second run counts %+v", final.Changes)
+		}
+		after := y.Google.Snapshot()
+		after.Time = before.Time
+		if show(before) != show(after) {
+			t.Error("the second run changed the state at Google")
+		}
+	})
+}
+
+func TestMoreProjectsThanAreTakenUnaskedNeedSelection(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(6, nil), nil, func(y *system) {
+		before := y.Google.Snapshot()
+		asked := y.complete()
+		if asked.Result == nil || asked.Result.Status != "needs_selection" || asked.Result.Count != 6 || len(asked.Result.Eligible) != 6 || asked.Result.Eligible[0].ID != "project-001" {
+			t.Fatalf("setup ended with %s", show(asked))
+		}
+		if now := y.Google.Snapshot(); show(now.Projects) != show(before.Projects) {
+			t.Error("something was changed before the user had chosen")
+		}
+		y.call(400, "POST", "/gcp/post-auth-retry", nil, nil) // a selection is needed
+		y.wantSuccess(y.await(y.restart("project-002", "project-005")), 2, 2)
+		if p, _ := y.Google.Project("project-001"); len(p.Bindings) != 1 || len(p.ServiceAccounts) != 0 {
+			t.Error("a project that was not selected was changed, or made the root project")
+		}
+		if p, _ := y.Google.Project("project-002"); len(p.ServiceAccounts) != 2 {
+			t.Error("the root project is not the first of the selected")
+		}
+	})
+}
+
+func TestSelectionNamesWhatCannotBeSetUp(t *testing.T) {
+	t.Parallel()
+	s := scenario(6, func(s *google.Scenario) { project(s, "project-006").BillingAccount = "" })
+	run(t, s, map[string]string{"MAX_SELECTED_PROJECTS": "3"}, func(y *system) {
+		y.wantSuccess(y.complete(), 5, 5)
+		body := y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"project-001", "project-006", "other"}}, nil)
+		if !strings.Contains(body, "project-006 (no active billing)") || !strings.Contains(body, "other (not visible") || strings.Contains(body, "project-001") {
+			t.Errorf("the answer is %s", body)
+		}
+		y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"a", "b", "c", "d"}}, nil)
+		y.call(400, "POST", "/gcp/post-auth-retry", nil, nil) // nothing failed: nothing to retry
+	})
+}
+
+func TestNoProjects(t *testing.T) {
+	t.Parallel()
+	s := scenario(1, func(s *google.Scenario) { project(s, "project-001").State = "DELETE_REQUESTED" })
+	run(t, s, nil, func(y *system) {
+		y.wantFailed(y.complete(), "login=gcp_no_projects", "No GCP projects found during login")
+	})
+}
+
+func TestNoBilling(t *testing.T) {
+	t.Parallel()
+	s := scenario(2, func(s *google.Scenario) {
+		project(s, "project-001").BillingAccount = ""
+		project(s, "project-002").BillingClosed = true
+	})
+	run(t, s, nil, func(y *system) {
+		y.wantFailed(y.complete(), "login=gcp_failed_billing", "No GCP project with active billing found")
+	})
+}
+
+func TestOnlyEligibleProjectsAreSetUp(t *testing.T) {
+	t.Parallel()
+	s := scenario(4, func(s *google.Scenario) {
+		project(s, "project-001").BillingAccount = ""
+		project(s, "project-002").State = "DELETE_REQUESTED"
+		project(s, "project-003").ID = "sys-012345678901234567890"
+	})
+	run(t, s, nil, func(y *system) {
+		final := y.complete()
+		y.wantSuccess(final, 1, 1)
+		if final.Projects[0].ID != "project-004" {
+			t.Errorf("%s was set up", final.Projects[0].ID)
+		}
+	})
+}
+
+func TestOneForbiddenProjectDoesNotTouchTheOthers(t *testing.T) {
+	t.Parallel()
+	s := scenario(3, func(s *google.Scenario) {
+		project(s, "project-002").Bindings[0].Role = "roles/viewer"
+	})
+	run(t, s, nil, func(y *system) {
+		final := y.complete()
+		y.wantSuccess(final, 2, 3)
+		if !strings.Contains(final.Result.Redirect, "partial_setup=true") || !strings.Contains(final.Result.Redirect, "propagation_partial=true") {
+			t.Errorf("redirect_params = %q", final.Result.Redirect)
+		}
+		if !strings.Contains(projectError(final, "project-002"), "then retry") {
+			t.Errorf("the project's error is %q", projectError(final, "project-002"))
+		}
+		// An administrator helps, and only what failed is retried.
+		if err := y.Google.SetPolicy("project-002", []google.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}}); err != nil {
+			t.Fatal(err)
+		}
+		y.Google.ClearCalls()
+		again := y.await(y.restart())
+		y.wantSuccess(again, 1, 1)
+		if n := y.Google.CallCounts().ByProject["project-003"]; n != 0 {
+			t.Errorf("the retry made %d calls about a project that had succeeded", n)
+		}
+		if p, _ := y.Google.Project("project-002"); len(p.ServiceAccounts) != 0 {
+			t.Error("the retry made other service accounts than there were")
+		}
+	})
+}
+
+func TestOneRefusedAPIIsNamedAndTheOthersAreEnabled(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"call", "operation", "failures"} {
+		t.Run("refused at "+at, func(t *testing.T) {
+			t.Parallel()
+			s := scenario(2, func(s *google.Scenario) {
+				project(s, "project-001").EnabledAPIs = &[]string{"serviceusage.googleapis.com"}
+				project(s, "project-001").ServiceFailures = []google.ServiceFailure{{Service: "eventarc.googleapis.com", At: at}}
+			})
+			run(t, s, nil, func(y *system) {
+				final := y.complete()
+				y.wantSuccess(final, 2, 2)
+				if !strings.Contains(final.Result.Redirect, "partial_setup=true") {
+					t.Errorf("redirect_params = %q", final.Result.Redirect)
+				}
+				message := projectError(final, "project-001")
+				if !strings.Contains(message, "Error enabling required APIs in project project-001: eventarc.googleapis.com") || strings.Contains(message, "pubsub") {
+					t.Errorf("the project's error is %q", message)
+				}
+				p, _ := y.Google.Project("project-001")
+				if enabled := len(p.EnabledAPIs); enabled != 24 {
+					t.Errorf("%d APIs are enabled, want all 25 but one", enabled)
+				}
+			})
+		})
+	}
+}
+
+func TestOrgPolicy(t *testing.T) {
+	t.Parallel()
+	restricted := func(s *google.Scenario) {
+		s.Organizations[0].OrgPolicies = map[string]google.PolicySpec{
+			"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}},
+		}
+	}
+	t.Run("that the user may not change is reported and not fatal", func(t *testing.T) {
+		t.Parallel()
+		run(t, scenario(2, restricted), nil, func(y *system) {
+			final := y.complete()
+			y.wantSuccess(final, 2, 2)
+			if !strings.Contains(final.Result.Redirect, "policy=policy_failed&policy_details=") || !strings.Contains(final.Result.Message, "Org Policy update failed for some projects: project-001, project-002") {
+				t.Errorf("result = %s", show(final.Result))
+			}
+			if final.Projects[0].OrgPolicy != "forbidden" || final.Projects[0].Error != nil {
+				t.Errorf("project = %s", show(final.Projects[0]))
+			}
+		})
+	})
+	t.Run("that the user may change is changed in the project, and once", func(t *testing.T) {
+		t.Parallel()
+		s := scenario(2, func(s *google.Scenario) {
+			restricted(s)
+			s.Organizations[0].Bindings = []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
+			project(s, "project-002").OrgPolicies = map[string]google.PolicySpec{
+				"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example", "C0partner"}}}}},
+			}
+		})
+		run(t, s, nil, func(y *system) {
+			final := y.complete()
+			y.wantSuccess(final, 2, 2)
+			if final.Result.Redirect != "login=gcp_success&policy=policy_ok" {
+				t.Errorf("redirect_params = %q", final.Result.Redirect)
+			}
+			for _, id := range []string{"project-001", "project-002"} {
+				p, _ := y.Google.Project(id)
+				if spec := p.OrgPolicies["iam.allowedPolicyMemberDomains"]; len(spec.Rules) != 1 || !spec.Rules[0].AllowAll {
+					t.Errorf("%s has %s", id, show(spec))
+				}
+			}
+		})
+	})
+	t.Run("stays alone when updating is switched off", func(t *testing.T) {
+		t.Parallel()
+		run(t, scenario(1, restricted), map[string]string{"UPDATE_ORG_POLICIES": "false"}, func(y *system) {
+			final := y.complete()
+			y.wantSuccess(final, 1, 1)
+			if final.Result.Redirect != "login=gcp_success" || final.Projects[0].OrgPolicy != "not_applicable" {
+				t.Errorf("result = %s", show(final))
+			}
+			for method := range y.Google.CallCounts().ByMethod {
+				if strings.HasPrefix(method, "orgpolicy.") {
+					t.Errorf("%s was called", method)
+				}
+			}
+		})
+	})
+}
+
+func TestDomainRestrictedSharingBlocksTheGrantOfOneProject(t *testing.T) {
+	t.Parallel()
+	s := scenario(2, func(s *google.Scenario) {
+		// An external member from before the restriction makes every write of
+		// the policy fail.
+		p := project(s, "project-002")
+		p.Bindings = append(p.Bindings, google.Binding{Role: "roles/viewer", Members: []string{"user:partner@elsewhere.example"}})
+		p.OrgPolicies = map[string]google.PolicySpec{
+			"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}},
+		}
+	})
+	run(t, s, nil, func(y *system) {
+		final := y.complete()
+		y.wantSuccess(final, 1, 2)
+		if message := projectError(final, "project-002"); !strings.Contains(message, "iam.allowedPolicyMemberDomains") {
+			t.Errorf("the project's error is %q", message)
+		}
+	})
+}
+
+func TestConditionalBindingsAreLeftAsTheyAre(t *testing.T) {
+	t.Parallel()
+	conditional := google.Binding{
+		Role: "roles/run.admin", Members: []string{"user:" + owner},
+		Condition: &google.Condition{Title: "until 2030", Expression: `request.time < timestamp("2030-01-01T00:00:00Z")`},
+	}
+	s := scenario(1, func(s *google.Scenario) {
+		project(s, "project-001").Bindings = append(project(s, "project-001").Bindings, conditional)
+	})
+	run(t, s, nil, func(y *system) {
+		y.wantSuccess(y.complete(), 1, 1)
+		p, _ := y.Google.Project("project-001")
+		kept := 0
+		for _, b := range p.Bindings {
+			if b.Condition != nil {
+				kept++
+				if show(b) != show(conditional) {
+					t.Errorf("the conditional binding became %s", show(b))
+				}
+			}
+		}
+		if kept != 1 {
+			t.Errorf("%d conditional bindings are left", kept)
+		}
+	})
+}
+
+func TestPropagationIsCheckedEvery30Seconds(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(3, nil), nil, func(y *system) { // grants take 60 s
+		started := time.Now()
+		final := y.complete()
+		y.wantSuccess(final, 3, 3)
+		if took := time.Since(started); took < time.Minute || took > 70*time.Second {
+			t.Errorf("the setup took %v, want the third check after a minute", took)
+		}
+		if n := y.Google.CallCounts().ByMethod["iamcredentials.serviceAccounts.generateAccessToken"]; n != 3 {
+			t.Errorf("a token was asked for %d times, want 3", n)
+		}
+	})
+}
+
+func TestPropagationThatNeverComesToOneProject(t *testing.T) {
+	t.Parallel()
+	s := scenario(3, func(s *google.Scenario) {
+		project(s, "project-003").Propagation = &google.GrantDelays{Project: new(google.Never)}
+	})
+	run(t, s, nil, func(y *system) {
+		started := time.Now()
+		final := y.complete()
+		y.wantSuccess(final, 2, 3)
+		if took := time.Since(started); took < 19*30*time.Second || took > 20*30*time.Second {
+			t.Errorf("the checks lasted %v, want 20 checks 30 s apart", took)
+		}
+		if !strings.Contains(final.Result.Message, "Propagation verification: PARTIAL (2/3 projects)") {
+			t.Errorf("message = %q", final.Result.Message)
+		}
+		if n := y.Google.CallCounts().ByProject["project-002"]; n > 12 {
+			t.Errorf("%d calls about a project that was verified long before", n)
+		}
+	})
+}
+
+func TestPropagationThatDoesNotComeInTimeIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	s := scenario(2, func(s *google.Scenario) { s.Propagation.Account = new(seconds(300)) })
+	run(t, s, map[string]string{"VERIFY_ATTEMPTS": "3"}, func(y *system) {
+		y.wantFailed(y.complete(), "login=gcp_failed", "Propagation verification: PARTIAL (0/2 projects)")
+		time.Sleep(5 * time.Minute) // it comes after all: retrying goes on from what is there
+		y.Google.ClearCalls()
+		y.wantSuccess(y.await(y.restart()), 2, 2)
+		if n := y.Google.CallCounts().Writes; n != 0 {
+			t.Errorf("the retry made %d writes", n)
+		}
+	})
+}
+
+func TestManyProjectsOverManyPages(t *testing.T) {
+	t.Parallel()
+	s := scenario(300, func(s *google.Scenario) { s.Pages = google.Pages{Size: 50, Short: true} })
+	run(t, s, map[string]string{"MAX_AUTO_PROJECTS": "300"}, func(y *system) {
+		final := y.complete()
+		y.wantSuccess(final, 300, 300)
+		if n := y.Google.CallCounts().ByMethod["cloudresourcemanager.projects.search"]; n < 6 {
+			t.Errorf("%d pages of projects were read", n)
+		}
+	})
+}
+
+func TestStatusIsForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(1, nil), nil, func(y *system) {
+		task := y.connect()
+		y.call(200, "GET", "/gcp/setup/status/"+task, nil, nil)
+		y.call(404, "GET", "/gcp/setup/status/unknown", nil, nil)
+		owner := y.user
+		y.user = y.newUser("user-2")
+		y.call(404, "GET", "/gcp/setup/status/"+task, nil, nil)
+		y.user = owner
+		y.await(task)
+	})
+}
+
+func TestConsentThatIsNotGiven(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		choice demo.Choice
+		want   string
+	}{
+		"denied":                    {demo.Choice{Deny: true}, "gcp_denied"},
+		"without the cloud's scope": {demo.Choice{Without: []string{"https://www.googleapis.com/auth/cloud-platform"}}, "gcp_scope_missing"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, scenario(1, nil), nil, func(y *system) {
+				login, task, err := y.user.Connect(y.t.Context(), tt.choice)
+				if err != nil || login != tt.want || task != "" {
+					t.Errorf("login = %q, task %q, %v, want %s", login, task, err, tt.want)
+				}
+				var c struct {
+					Connected bool `json:"isConnected"`
+				}
+				y.call(200, "GET", "/api/gcp/connection", nil, &c)
+				if c.Connected {
+					t.Error("the user counts as connected")
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,233 @@
+// Package stack_test tests the whole system from the outside: users, the
+// functions, Google's own Go clients and the emulated Google, over HTTP, on a
+// clock of their own.
+package stack_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/stack"
+)
+
+const owner = "user@example.com"
+
+// scenario is a Google with n projects project-001... of one owner in one
+// organization, change applied.
+func scenario(n int, change func(*google.Scenario)) *google.Scenario {
+	s := &google.Scenario{
+		Users: []google.User{{Email: owner, Sub: "100000000000000000001", Name: "User One", Domain: "example.com"}},
+		Clients: []google.Client{{
+			ID: "demo-client.apps.googleusercontent.com", Secret: "demo-secret", Name: "Aurora",
+			RedirectURIs: []string{"http://127.0.0.1:8080/callback"}, AnyLoopbackPort: true, Project: "aurora-platform",
+		}},
+		Organizations: []google.Organization{{ID: "500000000001", Domain: "example.com", CustomerID: "C0example"}},
+		Projects: []google.Project{{
+			ID: "aurora-platform", Number: "900000000001", BillingAccount: "0A0A0A-0B0B0B-0C0C0C",
+			EnabledAPIs: &[]string{
+				"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
+				"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
+			},
+		}},
+		Latencies:   google.Latencies{Operation: seconds(15)},
+		Propagation: google.Propagation{GrantDelays: google.GrantDelays{Project: new(seconds(60)), Account: new(seconds(60))}},
+	}
+	for i := 1; i <= n; i++ {
+		s.Projects = append(s.Projects, google.Project{
+			ID: fmt.Sprintf("project-%03d", i), Number: fmt.Sprint(200000000000 + i), Name: fmt.Sprintf("Project %d", i),
+			Parent: "organizations/500000000001", BillingAccount: "01A2B3-C4D5E6-F70819",
+			Bindings: []google.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
+			Resources: []google.Resource{
+				{AssetType: "compute.googleapis.com/Instance", Name: "vm", Location: "europe-west1-b"},
+				{AssetType: "storage.googleapis.com/Bucket", Name: fmt.Sprintf("bucket-%d", i), Location: "eu"},
+			},
+		})
+	}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+func seconds(n int) google.Duration { return google.Duration(time.Duration(n) * time.Second) }
+
+// project returns the scenario's project of that ID.
+func project(s *google.Scenario, id string) *google.Project {
+	i := slices.IndexFunc(s.Projects, func(p google.Project) bool { return p.ID == id })
+	return &s.Projects[i]
+}
+
+// system is a running stack with one user, inside a bubble.
+type system struct {
+	*stack.Stack
+	t    *testing.T
+	user *demo.User
+	logs *strings.Builder
+}
+
+// run starts a system in a bubble, runs body and stops it. The bubble's clock
+// moves only when everything waits: minutes pass in no time, and exactly.
+func run(t *testing.T, s *google.Scenario, environment map[string]string, body func(*system)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		logs := new(strings.Builder)
+		started, err := stack.Start(t.Context(), stack.Options{
+			Scenario: s, Environment: environment, Network: newNetwork(),
+			Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		y := &system{Stack: started, t: t, logs: logs}
+		defer func() { // a bubble must not be left with goroutines in it
+			if err := started.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Log(logs)
+			}
+		}()
+		y.user = y.newUser("user-1")
+		body(y)
+		if err := started.App.Queue.Idle(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (y *system) newUser(id string) *demo.User {
+	y.t.Helper()
+	u, err := demo.NewUser(id, y.URL, y.Client())
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return u
+}
+
+// connect logs in and returns the setup.
+func (y *system) connect() string {
+	y.t.Helper()
+	login, task, err := y.user.Connect(y.t.Context(), demo.Choice{})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	if login != "gcp_setup_pending" || task == "" {
+		y.t.Fatalf("login ended with %q and task %q", login, task)
+	}
+	return task
+}
+
+// await polls a setup as the frontend does until it ends, and checks on the
+// way that what it is told makes sense.
+func (y *system) await(task string) *demo.Status {
+	y.t.Helper()
+	before := 0
+	final, err := y.user.Await(y.t.Context(), task, 5*time.Second, func(s *demo.Status) {
+		if s.State == "PROGRESS" && (s.Progress < before || s.Progress < 5 || s.Progress > 90) {
+			y.t.Errorf("progress went from %d to %d", before, s.Progress)
+		}
+		before = s.Progress
+	})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return final
+}
+
+// complete connects and awaits the end.
+func (y *system) complete() *demo.Status {
+	y.t.Helper()
+	return y.await(y.connect())
+}
+
+// call calls a function and expects the status.
+func (y *system) call(want int, method, path string, body any, into any) string {
+	y.t.Helper()
+	answer, err := y.user.Call(y.t.Context(), method, path, body)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	if answer.Status != want {
+		y.t.Errorf("%s %s answered %d %s, want %d", method, path, answer.Status, answer.Body, want)
+	}
+	if into != nil {
+		if err := answer.Decode(into); err != nil {
+			y.t.Error(err)
+		}
+	}
+	return string(answer.Body)
+}
+
+// restart starts a setup of the selected projects, or of those that failed.
+func (y *system) restart(selected ...string) string {
+	y.t.Helper()
+	var body any
+	if len(selected) > 0 {
+		body = map[string]any{"selected_project_ids": selected}
+	}
+	var started struct {
+		Status string `json:"status"`
+		TaskID string `json:"task_id"`
+	}
+	y.call(http.StatusOK, http.MethodPost, "/gcp/post-auth-retry", body, &started)
+	if started.Status != "started" {
+		y.t.Fatalf("retry answered %+v", started)
+	}
+	return started.TaskID
+}
+
+// wantSuccess fails unless the setup succeeded with so many projects verified
+// of so many.
+func (y *system) wantSuccess(s *demo.Status, verified, total int) {
+	y.t.Helper()
+	propagation := "FULL"
+	if verified < total {
+		propagation = "PARTIAL"
+	}
+	if s.State != "SUCCESS" || s.Result == nil || s.Result.Status != "SUCCESS" || s.Result.Propagation != propagation || s.Result.Verified != verified || s.Result.Total != total {
+		y.t.Fatalf("setup ended with %s, want SUCCESS %s %d/%d", show(s), propagation, verified, total)
+	}
+}
+
+// wantFailed fails unless the setup ended in an orderly failure with these
+// redirect parameters and words.
+func (y *system) wantFailed(s *demo.Status, redirect, words string) {
+	y.t.Helper()
+	if s.State != "SUCCESS" || s.Result == nil || s.Result.Status != "FAILED" || s.Result.Redirect != redirect || !strings.Contains(s.Result.Message, words) {
+		y.t.Fatalf("setup ended with %s, want FAILED with %s and %q", show(s), redirect, words)
+	}
+}
+
+func show(v any) string {
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// holds reports whether a member has an unconditional role in bindings.
+func holds(bindings []google.Binding, role, member string) bool {
+	return slices.ContainsFunc(bindings, func(b google.Binding) bool {
+		return b.Role == role && b.Condition == nil && slices.Contains(b.Members, member)
+	})
+}
+
+// projectError is the error that a status shows for a project, or "".
+func projectError(s *demo.Status, id string) string {
+	for _, p := range s.Projects {
+		if p.ID == id && p.Error != nil {
+			return p.Error.Step + ": " + p.Error.Message
+		}
+	}
+	return ""
+}
