@@ -152,7 +152,7 @@ func (p *printer) timeline(s *Status) {
 				continue
 			}
 			began, took := step.Started.Sub(first), step.Finished.Sub(*step.Started)
-			fmt.Fprintf(w, "  %s\tat %.2f s\ttook %.2f s\t%d execution(s)\t%s\n", step.Name, began.Seconds(), took.Seconds(), step.Attempts, step.Outcome) //nolint:errcheck // the tabwriter's Flush reports it
+			fmt.Fprintf(w, "  %s\tat %.2f s\ttook %.2f s\t%d execution(s)\t%s\n", step.Name, began.Seconds(), took.Seconds(), step.Attempts, step.Outcome)
 		}
 	})
 }
@@ -162,7 +162,7 @@ func (p *printer) calls(byMethod map[string]int, total, writes, projects int) {
 	p.printf("\nCalls to Google: %d, of which %d write; %.1f a project\n", total, writes, float64(total)/float64(max(projects, 1)))
 	p.table(func(w io.Writer) {
 		for _, method := range slices.Sorted(maps.Keys(byMethod)) {
-			fmt.Fprintf(w, "  %s\t%d\n", method, byMethod[method]) //nolint:errcheck // the tabwriter's Flush reports it
+			fmt.Fprintf(w, "  %s\t%d\n", method, byMethod[method])
 		}
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Call is one call that was answered, or whose caller left. OAuth and
-// metadata calls are counted too; the consent page and /admin/ are not.
+// A Call is one call that was answered, or whose caller left. OAuth calls are
+// counted too; the consent page, the metadata server and /admin/ are not.
 type Call struct {
 	Time     time.Time     `json:"time"`     // of arrival
 	Duration time.Duration `json:"duration"` // nanoseconds

@@ -133,7 +133,7 @@ func (f *Fault) answer(w http.ResponseWriter, m *method) {
 		if domain == "" {
 			domain = m.api.name
 		}
-		e.with(errorInfo(f.Reason, domain, map[string]string{"service": m.api.name}))
+		e = e.with(errorInfo(f.Reason, domain, map[string]string{"service": m.api.name}))
 	}
 	writeError(w, e, m.api.withErrors)
 }

@@ -57,7 +57,8 @@ func (c *call) addIDToken(out map[string]any, email string, client *Client, scop
 		return
 	}
 	u := c.world.users[email]
-	access := sha256.Sum256([]byte(out["access_token"].(string)))
+	token, _ := out["access_token"].(string)
+	access := sha256.Sum256([]byte(token))
 	claims := map[string]any{
 		"iss": c.issuer, "azp": client.ID, "aud": client.ID, "sub": u.Sub,
 		"at_hash": base64.RawURLEncoding.EncodeToString(access[:16]),

@@ -253,7 +253,7 @@ func (f *ServiceFailure) error(service string) *apiError {
 		reason = "AUTH_PERMISSION_DENIED"
 	}
 	if reason != "" {
-		e.with(errorInfo(reason, "serviceusage.googleapis.com", map[string]string{"service": service}))
+		e = e.with(errorInfo(reason, "serviceusage.googleapis.com", map[string]string{"service": service}))
 	}
 	return e
 }

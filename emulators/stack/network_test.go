@@ -15,11 +15,13 @@ type network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	transport *http.Transport
+	outward   http.RoundTripper // what the functions send through
 }
 
 func newNetwork() *network {
 	n := &network{listeners: map[string]*listener{}}
 	n.transport = &http.Transport{DialContext: n.dial, MaxIdleConnsPerHost: 100, DisableCompression: true}
+	n.outward = n.transport
 	return n
 }
 
@@ -36,7 +38,7 @@ func (n *network) Listen(context.Context, string) (net.Listener, error) {
 }
 
 // Transport implements stack.Network.
-func (n *network) Transport() http.RoundTripper { return n.transport }
+func (n *network) Transport() http.RoundTripper { return n.outward }
 
 func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	n.mu.Lock()

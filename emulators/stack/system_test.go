@@ -78,10 +78,21 @@ type system struct {
 // moves only when everything waits: minutes pass in no time, and exactly.
 func run(t *testing.T, s *google.Scenario, environment map[string]string, body func(*system)) {
 	t.Helper()
+	runOver(t, nil, s, environment, body)
+}
+
+// runOver is run with what stands between the functions and the network; nil
+// is nothing.
+func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s *google.Scenario, environment map[string]string, body func(*system)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(strings.Builder)
+		wire := newNetwork()
+		if between != nil {
+			wire.outward = between(wire.transport)
+		}
 		started, err := stack.Start(t.Context(), stack.Options{
-			Scenario: s, Environment: environment, Network: newNetwork(),
+			Scenario: s, Environment: environment, Network: wire,
 			Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 		if err != nil {
@@ -230,4 +241,29 @@ func projectError(s *demo.Status, id string) string {
 		}
 	}
 	return ""
+}
+
+// discovered fails unless the discovery of the projects is done.
+func (y *system) discovered(projects ...string) {
+	y.t.Helper()
+	if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+		y.t.Fatal(err)
+	}
+	var summary struct {
+		Projects []struct {
+			ID    string `json:"projectId"`
+			State string `json:"state"`
+			Error string `json:"error"`
+		} `json:"projects"`
+	}
+	y.call(http.StatusOK, http.MethodGet, "/api/gcp/resources/summary", nil, &summary)
+	var done []string
+	for _, p := range summary.Projects {
+		if p.State == "done" {
+			done = append(done, p.ID)
+		}
+	}
+	if !slices.Equal(done, projects) {
+		y.t.Errorf("discovery is done in %v, want %v: %s", done, projects, show(summary))
+	}
 }

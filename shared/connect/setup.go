@@ -50,9 +50,10 @@ type Setup struct {
 	Executions int
 	Progress   int // percent
 
-	Selected      []string // project IDs that were asked for; empty: all eligible ones
-	PreferredRoot string   // the root project asked for; empty: by priority
-	RootProject   string   // the root project chosen by validate-projects
+	Selected      []string        // project IDs that were asked for; empty: all eligible ones
+	Billing       map[string]bool // while projects are validated: whose billing is known
+	PreferredRoot string          // the root project asked for; empty: by priority
+	RootProject   string          // the root project chosen by validate-projects
 	Eligible      []ProjectRef
 	Projects      []Project
 	Accounts      ServiceAccounts
@@ -251,6 +252,7 @@ func (s *Setup) Clone() *Setup {
 	}
 	clone := *s
 	clone.Selected = slices.Clone(s.Selected)
+	clone.Billing = maps.Clone(s.Billing)
 	clone.Eligible = slices.Clone(s.Eligible)
 	clone.Steps = slices.Clone(s.Steps)
 	clone.Warnings = slices.Clone(s.Warnings)

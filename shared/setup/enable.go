@@ -238,10 +238,11 @@ func explain(err error, doing string, next map[connect.Code]string) error {
 	if err == nil || code == connect.NeedsReauth || errors.As(err, new(later)) {
 		return err
 	}
-	message := doing + connect.MessageOf(err)
-	if n := next[code]; n != "" {
-		message = strings.TrimSuffix(message, ".") + ". " + n
+	advice := next[code]
+	if advice == "" && retryable(err) {
+		advice = "Retry in some minutes."
 	}
+	message := strings.TrimSpace(strings.TrimSuffix(doing+connect.MessageOf(err), ".") + ". " + advice)
 	return &connect.Error{Code: code, Reason: connect.ReasonOf(err), Message: message, Err: err}
 }
 

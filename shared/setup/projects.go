@@ -35,7 +35,7 @@ func (s *Service) Projects(ctx context.Context, userID string) (projects []Liste
 		return nil, "", s.noted(ctx, c, err)
 	}
 	active := activeProjects(all, s.Settings.IncludeSysProjects)
-	billing, err := readBilling(ctx, cloud, active)
+	billing, err := readBilling(ctx, cloud, active, map[string]bool{})
 	if err != nil {
 		return nil, "", s.noted(ctx, c, err)
 	}

@@ -93,7 +93,9 @@ var errTimeUp = errors.New("the step's time is up")
 // `concurrency` at once, and keeps what became of each. It returns
 //   - nil when every such project is done, be it well or with an error of its own
 //   - Later when some are not ready yet or time was up
-//   - an error to be retried when Google was busy or failing for some
+//   - an error to be retried when Google was busy or failing for some; Later
+//     if it was not for others, so that the queue's attempts count only
+//     executions that came no further
 //   - an error that ends the step when the user's tokens are dead or the lease
 //     is lost
 //
@@ -104,6 +106,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
 	var failed, wait error // under r.mu
+	done := 0              // under r.mu: projects that came through
 	over := false          // under r.mu: an error has ended the whole step
 	// In a new order each time: projects that are slow or never ready cannot
 	// keep the ones behind them from being reached.
@@ -143,6 +146,9 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 			case err != nil:
 				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
 				r.log.WarnContext(ctx, "project failed", "project", p.ID, "error", err)
+				done++
+			default:
+				done++
 			}
 			r.Setup.Projects[i] = p
 			err = r.checkpoint(ctx)
@@ -154,7 +160,21 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		return err
 	}
 	if failed != nil {
-		return failed
+		return r.laterIf(done > 0, failed)
 	}
 	return wait
+}
+
+// laterIf turns an error that a retry may mend into Later if the execution came
+// further nevertheless: the queue's attempts are for those that do not.
+func (r *Run) laterIf(progressed bool, err error) error {
+	if !progressed {
+		return err
+	}
+	wait := 5 * time.Second
+	if e, ok := errors.AsType[*connect.Error](err); ok {
+		wait = min(max(wait, e.RetryAfter), time.Minute)
+	}
+	r.log.Warn("part of the step will be tried again", "after", wait, "error", err)
+	return Later(wait)
 }

@@ -217,7 +217,7 @@ func (s *Service) checkSelection(ctx context.Context, c *connect.Connection, sel
 		}
 		visible = append(visible, all[i])
 	}
-	billing, err := readBilling(ctx, cloud, visible)
+	billing, err := readBilling(ctx, cloud, visible, map[string]bool{})
 	if err != nil {
 		return s.noted(ctx, c, err)
 	}

@@ -32,9 +32,13 @@ func validateProjects(ctx context.Context, r *Run) error {
 	if len(s.Selected) > 0 {
 		candidates = slices.DeleteFunc(slices.Clone(active), func(p CloudProject) bool { return !slices.Contains(s.Selected, p.ID) })
 	}
-	billing, err := readBilling(ctx, r.user, candidates)
+	if s.Billing == nil {
+		s.Billing = map[string]bool{} // kept from try to try: what is known is not asked again
+	}
+	before := len(s.Billing)
+	billing, err := readBilling(ctx, r.user, candidates, s.Billing)
 	if err != nil && !r.last {
-		return err
+		return r.laterIf(len(s.Billing) > before, err)
 	}
 	eligible := make([]CloudProject, 0, len(candidates))
 	for _, p := range candidates {
@@ -46,17 +50,19 @@ func validateProjects(ctx context.Context, r *Run) error {
 	case n == 0 && err != nil:
 		return err
 	case n == 0:
+		s.Billing = nil
 		return Stop(CodeNoBilling, textNoBilling+". Link a billing account to at least one project in the Google Cloud console, then retry.")
 	case len(s.Selected) == 0 && n > r.Settings.AutoProjects:
 		for _, p := range eligible[:min(n, connect.MaxProjects)] {
 			s.Eligible = append(s.Eligible, connect.ProjectRef{ID: p.ID, Name: p.Name})
 		}
+		s.Billing = nil
 		return stop{connect.StateNeedsSelection, string(connect.StateNeedsSelection), fmt.Sprintf("%d projects are eligible. Choose those that Aurora may manage.", n)}
 	case n > connect.MaxProjects:
 		return Stop(CodeTooMany, fmt.Sprintf("%d projects are more than one setup can hold (%d). Select fewer.", n, connect.MaxProjects))
 	}
 
-	s.Projects = nil
+	s.Projects, s.Billing = nil, nil
 	for _, p := range eligible {
 		s.Projects = append(s.Projects, connect.Project{ID: p.ID, Number: p.Number, Name: p.Name})
 	}
@@ -93,21 +99,34 @@ type billed struct {
 	err     error // why it is not known
 }
 
-// readBilling reads the billing of projects concurrently. A project whose
-// billing may not be read counts as unbilled; the error is of those that may
-// be readable later.
-func readBilling(ctx context.Context, cloud Cloud, projects []CloudProject) (map[string]billed, error) {
+// readBilling reads the billing of projects concurrently, but for those that
+// are in known, to which it adds what it reads. A project whose billing may
+// not be read counts as unbilled; the error is of those that may be readable
+// later.
+func readBilling(ctx context.Context, cloud Cloud, projects []CloudProject, known map[string]bool) (map[string]billed, error) {
 	var mu sync.Mutex
 	result := make(map[string]billed, len(projects))
 	var failed error
 	var group errgroup.Group
 	group.SetLimit(concurrency)
 	for _, p := range projects {
+		mu.Lock()
+		enabled, ok := known[p.ID]
+		if ok {
+			result[p.ID] = billed{enabled: enabled}
+		}
+		mu.Unlock()
+		if ok {
+			continue
+		}
 		group.Go(func() error {
 			enabled, err := cloud.BillingEnabled(ctx, p.ID)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil && (retryable(err) || connect.CodeOf(err) == connect.NeedsReauth) {
+			switch {
+			case err == nil:
+				known[p.ID] = enabled
+			case retryable(err) || connect.CodeOf(err) == connect.NeedsReauth:
 				failed = fmt.Errorf("read billing of %s: %w", p.ID, err)
 			}
 			result[p.ID] = billed{enabled, err}
