@@ -1,0 +1,303 @@
+package stack_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gcpconnect/emulators/google"
+)
+
+func TestConnectionIsWhatGoogleVerified(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(1, nil), nil, func(y *system) {
+		type connection struct {
+			Connected   bool     `json:"isConnected"`
+			Email       *string  `json:"email"`
+			Text        string   `json:"displayText"`
+			AuthType    string   `json:"authType"`
+			NeedsReauth bool     `json:"needsReauth"`
+			Scopes      []string `json:"granted_scopes"`
+			ConnectedAt *string  `json:"connected_at"`
+		}
+		get := func() (c connection) {
+			y.call(http.StatusOK, http.MethodGet, "/api/gcp/connection", nil, &c)
+			return c
+		}
+		none := connection{Text: "Not connected", AuthType: "oauth", Scopes: []string{}}
+		if diff := cmp.Diff(none, get()); diff != "" {
+			t.Errorf("before (-want +got):\n%s", diff)
+		}
+		at := time.Now().UTC().Format(time.RFC3339)
+		y.wantSuccess(y.complete(), 1, 1)
+		got := get()
+		slices.Sort(got.Scopes)
+		want := connection{
+			Connected: true, Email: new(owner), Text: owner, AuthType: "oauth", ConnectedAt: &at,
+			Scopes: []string{"https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email", "openid"},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("connected (-want +got):\n%s", diff)
+		}
+		y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, nil)
+		if diff := cmp.Diff(none, get()); diff != "" {
+			t.Errorf("disconnected (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestProjectsAreListedAsGoogleHasThem(t *testing.T) {
+	t.Parallel()
+	s := scenario(3, func(s *google.Scenario) { project(s, "project-003").BillingAccount = "" })
+	run(t, s, nil, func(y *system) {
+		y.call(http.StatusNotFound, http.MethodGet, "/api/gcp/projects", nil, nil)
+		y.wantSuccess(y.complete(), 2, 2)
+		type listed struct {
+			ID        string `json:"projectId"`
+			Name      string `json:"name"`
+			Number    string `json:"projectNumber"`
+			State     string `json:"lifecycleState"`
+			Billing   bool   `json:"billingEnabled"`
+			Available bool   `json:"available"`
+			Root      bool   `json:"isRootProject"`
+		}
+		var got struct {
+			Projects []listed `json:"projects"`
+			Count    int      `json:"count"`
+			Billed   int      `json:"billing_enabled_count"`
+			Root     string   `json:"root_project"`
+		}
+		y.call(http.StatusOK, http.MethodPost, "/api/gcp/projects", nil, nil)
+		y.call(http.StatusOK, http.MethodGet, "/api/gcp/projects", nil, &got)
+		if got.Count != 3 || got.Billed != 2 || got.Root != "project-001" {
+			t.Errorf("answer = %s", show(got))
+		}
+		want := []listed{
+			{"project-001", "Project 1", "200000000001", "ACTIVE", true, true, true},
+			{"project-002", "Project 2", "200000000002", "ACTIVE", true, true, false},
+			{"project-003", "Project 3", "200000000003", "ACTIVE", false, false, false},
+		}
+		if diff := cmp.Diff(want, got.Projects); diff != "" {
+			t.Errorf("projects (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRootProjectIsChangedAmongTheConnectionsOwn(t *testing.T) {
+	t.Parallel()
+	s := scenario(4, func(s *google.Scenario) {
+		project(s, "project-003").BillingAccount = "" // not part of the setup
+		project(s, "project-004").Bindings[0].Role = "roles/editor"
+		project(s, "project-004").Bindings = append(project(s, "project-004").Bindings,
+			google.Binding{Role: "roles/resourcemanager.projectIamAdmin", Members: []string{"user:" + owner}})
+	})
+	run(t, s, nil, func(y *system) {
+		y.wantSuccess(y.complete(), 3, 3)
+		post := func(want int, body any, into any) string {
+			t.Helper()
+			return y.call(want, http.MethodPost, "/api/gcp/root-project", body, into)
+		}
+		post(http.StatusBadRequest, map[string]any{}, nil)
+		post(http.StatusBadRequest, map[string]any{"project_id": "project-003"}, nil) // not one of the connection's
+		post(http.StatusBadRequest, map[string]any{"project_id": "unknown"}, nil)
+		if body := post(http.StatusBadRequest, map[string]any{"project_id": "project-004"}, nil); !strings.Contains(body, "iam.serviceAccounts.setIamPolicy") {
+			t.Errorf("the reason is not named: %s", body)
+		}
+		before, _ := y.Google.Project("project-003")
+		var accepted struct {
+			Success bool   `json:"success"`
+			Saved   bool   `json:"preference_saved"`
+			Setup   string `json:"service_account_setup"`
+			Root    string `json:"root_project"`
+			TaskID  string `json:"task_id"`
+			Message string `json:"message"`
+		}
+		post(http.StatusAccepted, map[string]any{"projectId": "project-002"}, &accepted)
+		if !accepted.Success || !accepted.Saved || accepted.Setup != "pending" || accepted.Root != "project-002" || accepted.Message == "" {
+			t.Errorf("answer = %s", show(accepted))
+		}
+		y.wantSuccess(y.await(accepted.TaskID), 3, 3)
+		var root struct {
+			Root     string `json:"root_project"`
+			Accounts struct {
+				Root string `json:"root_project"`
+				Full string `json:"full_access_sa"`
+			} `json:"service_accounts"`
+		}
+		y.call(http.StatusOK, http.MethodGet, "/api/gcp/root-project", nil, &root)
+		if root.Root != "project-002" || root.Accounts.Root != "project-002" || !strings.HasSuffix(root.Accounts.Full, "@project-002.iam.gserviceaccount.com") {
+			t.Errorf("root project = %s", show(root))
+		}
+		after, _ := y.Google.Project("project-003")
+		if show(before) != show(after) {
+			t.Error("a project that is not the connection's was changed")
+		}
+	})
+}
+
+func TestProjectAccessIsTakenAndGiven(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(3, nil), nil, func(y *system) {
+		y.wantSuccess(y.complete(), 3, 3)
+		const path = "/api/gcp/sa-project-access"
+		type access struct {
+			ID            string `json:"projectId"`
+			Enabled       bool   `json:"enabled"`
+			HasPermission bool   `json:"hasPermission"`
+			Root          bool   `json:"isRootProject"`
+		}
+		want := func(projects ...access) {
+			t.Helper()
+			var got struct {
+				Projects []access `json:"projects"`
+				Root     string   `json:"root_project"`
+			}
+			y.call(http.StatusOK, http.MethodGet, path, nil, &got)
+			if diff := cmp.Diff(projects, got.Projects); diff != "" || got.Root != "project-001" {
+				t.Errorf("access (-want +got), root %q:\n%s", got.Root, diff)
+			}
+		}
+		toggle := func(second, third bool) map[string]any {
+			return map[string]any{"projects": []any{
+				map[string]any{"projectId": "project-001", "enabled": true},
+				map[string]any{"id": "project-002", "enabled": second},
+				map[string]any{"projectId": "project-003", "enabled": third},
+			}}
+		}
+		want(access{"project-001", true, true, true}, access{"project-002", true, true, false}, access{"project-003", true, true, false})
+		y.Google.ClearCalls()
+		y.call(http.StatusOK, http.MethodPost, path, toggle(false, true), nil)
+		if n := y.Google.CallCounts().Writes; n != 1 {
+			t.Errorf("one toggle made %d writes", n)
+		}
+		want(access{"project-001", true, true, true}, access{"project-002", false, true, false}, access{"project-003", true, true, false})
+		p, _ := y.Google.Project("project-002")
+		if len(p.Bindings) != 1 || p.Bindings[0].Role != "roles/owner" {
+			t.Errorf("the roles are still there: %s", show(p.Bindings))
+		}
+
+		// One project that refuses is told apart from the one that does not.
+		if err := y.Google.SetPolicy("project-003", []google.Binding{{Role: "roles/viewer", Members: []string{"user:" + owner}}}); err != nil {
+			t.Fatal(err)
+		}
+		var partly struct {
+			Success  bool `json:"success"`
+			Projects []struct {
+				ID      string `json:"projectId"`
+				Success bool   `json:"success"`
+				Error   string `json:"error"`
+				Code    string `json:"code"`
+			} `json:"projects"`
+		}
+		y.call(http.StatusMultiStatus, http.MethodPost, path, toggle(true, true), &partly)
+		if partly.Success || len(partly.Projects) != 3 || !partly.Projects[1].Success || partly.Projects[2].Success || partly.Projects[2].Code != "forbidden" {
+			t.Errorf("answer = %s", show(partly))
+		}
+		want(access{"project-001", true, true, true}, access{"project-002", true, true, false}, access{"project-003", false, false, false})
+		y.call(http.StatusBadRequest, http.MethodPost, path, map[string]any{"projects": []any{map[string]any{"id": "other", "enabled": true}}}, nil)
+		y.call(http.StatusBadRequest, http.MethodPost, path, map[string]any{}, nil)
+	})
+}
+
+func TestResourcesAreDiscoveredInEveryProjectAndForgottenWithTheConnection(t *testing.T) {
+	t.Parallel()
+	s := scenario(2, func(s *google.Scenario) {
+		s.Pages.Size = 40
+		project(s, "project-002").Resources = []google.Resource{
+			{AssetType: "container.googleapis.com/Cluster", Name: "prod", Location: "europe-west1", State: "RUNNING", Labels: map[string]string{"env": "prod"}, AdditionalAttributes: map[string]any{"endpoint": "198.51.100.7", "network": "main"}},
+			{AssetType: "compute.googleapis.com/Instance", Name: "vm", Location: "europe-west1-b", Count: 150},
+		}
+	})
+	run(t, s, nil, func(y *system) {
+		y.wantSuccess(y.complete(), 2, 2)
+		y.discovered("project-001", "project-002")
+		type page struct {
+			Resources []struct {
+				ID       string            `json:"id"`
+				Type     string            `json:"type"`
+				Name     string            `json:"name"`
+				Project  string            `json:"projectId"`
+				Region   string            `json:"region"`
+				Zone     string            `json:"zone"`
+				State    string            `json:"state"`
+				Endpoint string            `json:"endpoint"`
+				Network  string            `json:"network"`
+				Labels   map[string]string `json:"labels"`
+			} `json:"resources"`
+			Next string `json:"next_page_token"`
+		}
+		list := func(query string) page {
+			t.Helper()
+			var p page
+			y.call(http.StatusOK, http.MethodGet, "/api/gcp/resources"+query, nil, &p)
+			return p
+		}
+		clusters := list("?type=gke_cluster").Resources
+		if len(clusters) != 1 || clusters[0].Name != "prod" || clusters[0].Project != "project-002" || clusters[0].Region != "europe-west1" ||
+			clusters[0].Endpoint != "198.51.100.7" || clusters[0].Network != "main" || clusters[0].State != "RUNNING" || clusters[0].Labels["env"] != "prod" {
+			t.Errorf("clusters = %s", show(clusters))
+		}
+		seen := map[string]bool{}
+		pages := 0
+		for token := ""; pages == 0 || token != ""; pages++ {
+			p := list("?project=project-002&type=compute_instance&page_size=60&page_token=" + token)
+			for _, r := range p.Resources {
+				seen[r.ID] = true
+			}
+			token = p.Next
+		}
+		if len(seen) != 150 || pages != 3 {
+			t.Errorf("%d instances in %d pages, want 150 in 3", len(seen), pages)
+		}
+		for _, bad := range []string{"?page_size=0", "?page_size=x", "?page_token=x"} {
+			y.call(http.StatusBadRequest, http.MethodGet, "/api/gcp/resources"+bad, nil, nil)
+		}
+
+		// Discovered again: what is gone is forgotten.
+		y.call(http.StatusAccepted, http.MethodPost, "/api/gcp/discover", nil, nil)
+		y.discovered("project-001", "project-002")
+		if n := len(list("?type=gke_cluster").Resources); n != 1 {
+			t.Errorf("%d clusters after a second discovery", n)
+		}
+		y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, nil)
+		if n := len(list("").Resources); n != 0 {
+			t.Errorf("%d resources are left after the disconnect", n)
+		}
+		y.call(http.StatusNotFound, http.MethodPost, "/api/gcp/discover", nil, nil)
+	})
+}
+
+func TestAnswersToBadRequestsNameTheField(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(1, nil), nil, func(y *system) {
+		for _, tt := range []struct {
+			method, path string
+			body         any
+			status       int
+			words        string
+		}{
+			{"GET", "/login", nil, 405, "POST"},
+			{"DELETE", "/api/gcp/connection", nil, 405, "GET"},
+			{"GET", "/nowhere", nil, 404, ""},
+			{"POST", "/login", []string{"x"}, 400, "JSON object"},
+			{"POST", "/login", map[string]any{"userId": 7}, 400, "userId must be a string"},
+			{"POST", "/login", map[string]any{"userId": "somebody-else"}, 403, "userId"},
+			{"POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []int{1}}, 400, "selected_project_ids[0]"},
+			{"POST", "/api/gcp/force-disconnect", map[string]any{"cleanup": "yes"}, 400, "cleanup must be true or false"},
+			{"POST", "/tasks/enable-apis", map[string]any{}, 401, "queue"},
+		} {
+			body := y.call(tt.status, tt.method, tt.path, tt.body, nil)
+			if !strings.Contains(body, tt.words) || tt.path != "/nowhere" && !strings.Contains(body, `"code":"`) {
+				t.Errorf("%s %s answered %s, want words %q and a code", tt.method, tt.path, body, tt.words)
+			}
+		}
+		y.user = y.newUser("")
+		y.call(401, "GET", "/api/gcp/connection", nil, nil)
+		y.user = y.newUser(strings.Repeat("x", 300))
+		y.call(400, "GET", "/api/gcp/connection", nil, nil)
+	})
+}

@@ -1,0 +1,72 @@
+package stack_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/google"
+)
+
+// contractLatencies are those under which the original was measured: reads
+// 80 ms, IAM writes 250 ms, account creation 500 ms, batchEnable 250 ms and a
+// 15 s operation, 60 s propagation.
+func contractLatencies(s *google.Scenario) {
+	ms := func(n int) google.Duration { return google.Duration(time.Duration(n) * time.Millisecond) }
+	s.Latencies = google.Latencies{Read: ms(80), IAMWrite: ms(250), CreateAccount: ms(500), BatchEnable: ms(250), OAuth: ms(80), Operation: seconds(15)}
+	for i := range s.Projects[1:] {
+		s.Projects[1+i].EnabledAPIs = &[]string{"serviceusage.googleapis.com"} // two batches to enable
+	}
+}
+
+// measure connects n projects and returns how long it took, until discovery
+// was done, and the calls to Google.
+func measure(y *system, n int) (time.Duration, google.Counts) {
+	y.t.Helper()
+	started := time.Now()
+	y.wantSuccess(y.complete(), n, n)
+	took := time.Since(started)
+	if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+		y.t.Fatal(err)
+	}
+	return took, y.Google.CallCounts()
+}
+
+func TestCostOfASetup(t *testing.T) {
+	t.Parallel()
+	var times []time.Duration
+	for _, n := range []int{1, 5, 20} {
+		run(t, scenario(n, contractLatencies), map[string]string{"MAX_AUTO_PROJECTS": "20"}, func(y *system) {
+			took, counts := measure(y, n)
+			times = append(times, took)
+			if perProject := float64(counts.Total) / float64(n); n == 20 && perProject > 12 {
+				t.Errorf("%d projects took %d calls, %.1f a project: %v", n, counts.Total, perProject, counts.ByMethod)
+			}
+			y.t.Logf("%d projects: %v, %d calls: %v", n, took, counts.Total, counts.ByMethod)
+		})
+	}
+	if times[2] > times[0]*110/100 {
+		t.Errorf("20 projects take %v, 1 takes %v", times[2], times[0])
+	}
+}
+
+// BenchmarkSetup reports what a setup costs: seconds on the bubble's clock,
+// calls to Google, and operations of the embedded store and queue. Its own time
+// is what the connector and everything emulated burn.
+func BenchmarkSetup(b *testing.B) {
+	for _, n := range []int{1, 5, 20, 50} {
+		b.Run(fmt.Sprintf("projects=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				var took time.Duration
+				var counts google.Counts
+				t := new(testing.T)
+				run(t, scenario(n, contractLatencies), map[string]string{"MAX_AUTO_PROJECTS": "50"}, func(y *system) {
+					took, counts = measure(y, n)
+				})
+				b.ReportMetric(took.Seconds(), "virtual-s/setup")
+				b.ReportMetric(float64(counts.Total), "calls/setup")
+				b.ReportMetric(float64(counts.Total)/float64(n), "calls/project")
+			}
+		})
+	}
+}
