@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/shared/memory"
 )
 
 // contractLatencies are those under which the original was measured: reads
@@ -59,13 +60,20 @@ func BenchmarkSetup(b *testing.B) {
 			for b.Loop() {
 				var took time.Duration
 				var counts google.Counts
-				t := new(testing.T)
+				var state memory.Counts
+				t := new(testing.T) // synctest takes no benchmark
 				run(t, scenario(n, contractLatencies), map[string]string{"MAX_AUTO_PROJECTS": "50"}, func(y *system) {
 					took, counts = measure(y, n)
+					state = y.App.Store.Counts()
 				})
+				if t.Failed() || counts.Total == 0 {
+					b.Fatal("the setup failed: TestCostOfASetup says why")
+				}
 				b.ReportMetric(took.Seconds(), "virtual-s/setup")
 				b.ReportMetric(float64(counts.Total), "calls/setup")
 				b.ReportMetric(float64(counts.Total)/float64(n), "calls/project")
+				b.ReportMetric(float64(state.Transactions), "transactions/setup")
+				b.ReportMetric(float64(state.Writes), "writes/setup")
 			}
 		})
 	}

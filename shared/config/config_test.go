@@ -1,0 +1,133 @@
+package config_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"gcpconnect/shared/config"
+)
+
+// good is a configuration without faults.
+func good() map[string]string {
+	return map[string]string{
+		"CLIENT_ID": "id", "CLIENT_SECRET": "very-secret",
+		"NEXT_PUBLIC_BACKEND_URL": "https://backend.example", "FRONTURL": "https://front.example/chat",
+	}
+}
+
+func read(t *testing.T, changes map[string]string) (*config.Config, error) {
+	t.Helper()
+	environment := good()
+	maps.Copy(environment, changes)
+	return config.FromEnvironment(t.Context(), func(name string) (string, bool) {
+		value, ok := environment[name]
+		return value, ok
+	})
+}
+
+func TestFaultsNameTheirVariable(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		changes map[string]string
+		want    string
+	}{
+		"no client ID":                   {map[string]string{"CLIENT_ID": ""}, "CLIENT_ID is missing"},
+		"no client secret":               {map[string]string{"CLIENT_SECRET": ""}, "CLIENT_SECRET is missing"},
+		"no front":                       {map[string]string{"FRONTURL": ""}, "FRONTURL is missing"},
+		"a front that is no URL":         {map[string]string{"FRONTURL": "front.example"}, "FRONTURL"},
+		"plain http to the outside":      {map[string]string{"NEXT_PUBLIC_BACKEND_URL": "http://backend.example"}, "NEXT_PUBLIC_BACKEND_URL"},
+		"a task target for one function": {map[string]string{"TASK_TARGET": "https://x.example/f"}, "TASK_TARGET must contain {function}"},
+		"headers believed off loopback":  {map[string]string{"HOST": "0.0.0.0"}, "HOST"},
+		"headers believed on Cloud Run":  {map[string]string{"K_SERVICE": "login"}, "AUTH local"},
+		"an unknown authentication":      {map[string]string{"AUTH": "none"}, "AUTH is"},
+		"owner for the agent":            {map[string]string{"AGENT_ROLES": "roles/owner"}, "AGENT_ROLES"},
+		"an unknown role":                {map[string]string{"ASK_ROLES": "roles/x"}, "ASK_ROLES"},
+		"no checks":                      {map[string]string{"VERIFY_ATTEMPTS": "0"}, "VERIFY_ATTEMPTS"},
+		"no pause between checks":        {map[string]string{"VERIFY_INTERVAL": "0s"}, "VERIFY_INTERVAL"},
+		"no duration":                    {map[string]string{"VERIFY_INTERVAL": "soon"}, "VerifyInterval"},
+		"too few attempts":               {map[string]string{"TASK_MAX_ATTEMPTS": "2"}, "TASK_MAX_ATTEMPTS"},
+		"a platform account by name":     {map[string]string{"PLATFORM_SERVICE_ACCOUNT": "aurora"}, "PLATFORM_SERVICE_ACCOUNT"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := read(t, tt.changes)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "very-secret") {
+				t.Errorf("error = %v, want one with %q and without the secret", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestDefaultsWork(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ListenHost() != "127.0.0.1" || c.RedirectURL() != "https://backend.example/callback" || c.TaskURL("login") != "http://127.0.0.1:8080/tasks/login" {
+		t.Errorf("listens on %s, redirects to %s, tasks to %s", c.ListenHost(), c.RedirectURL(), c.TaskURL("login"))
+	}
+	s, err := c.Settings()
+	if err != nil || len(s.AgentRoles) == 0 || len(s.AskRoles) == 0 || !s.OrgPolicy || s.MaxChecks != 20 || s.AutoProjects != 5 || s.MaxSelected != 100 {
+		t.Errorf("settings = %+v, %v", s, err)
+	}
+}
+
+func TestRolesAreConfigured(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, map[string]string{"AGENT_ROLES": "roles/run.admin,roles/dns.admin=dns.changes.create"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Settings()
+	if err != nil || len(s.AgentRoles) != 2 || s.AgentRoles[1].Name != "roles/dns.admin" || s.AgentRoles[1].Proof != "dns.changes.create" {
+		t.Errorf("agent roles = %+v, %v", s.AgentRoles, err)
+	}
+}
+
+func TestNothingThatIsPrintedHoldsTheSecret(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "pointer", c, "value", *c)
+	for _, printed := range []string{log.String(), fmt.Sprintf("%v %+v %#v", c, *c, *c)} {
+		if strings.Contains(printed, "very-secret") {
+			t.Errorf("the secret is in %s", printed)
+		}
+	}
+}
+
+// The README's table and the code name the same variables.
+func TestREADMEListsEveryVariable(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	fields := reflect.TypeFor[config.Config]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("env"), ",")
+		known[name] = true
+		if !strings.Contains(string(readme), "| `"+name+"`") {
+			t.Errorf("README.md does not list %s", name)
+		}
+	}
+	for _, line := range strings.Split(string(readme), "\n") {
+		if name, ok := strings.CutPrefix(line, "| `"); ok {
+			if name, _, _ = strings.Cut(name, "`"); name == strings.ToUpper(name) && !known[name] {
+				t.Errorf("README.md lists %s, which nothing reads", name)
+			}
+		}
+	}
+}
