@@ -139,15 +139,15 @@ func retryAfter(err error) int {
 
 // json renders an answer.
 func (e *edge) json(w http.ResponseWriter, status int, answer any) error {
-	body, err := json.Marshal(answer)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // login_url is read by people too
+	if err := encoder.Encode(answer); err != nil {
 		return fmt.Errorf("render answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	if _, err := w.Write(append(body, '\n')); err != nil {
-		e.Log.Debug("client is gone", "error", err)
-	}
+	w.Write(body.Bytes())
 	return nil
 }
 

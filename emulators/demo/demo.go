@@ -61,6 +61,9 @@ func Run(ctx context.Context, out io.Writer, s *stack.Stack, opts Options) error
 			return err
 		}
 	}
+	if len(opts.Select) > 0 && len(final.Projects) != len(opts.Select) {
+		p.printf("no selection was asked for: every eligible project was taken\n")
+	}
 	p.timeline(final)
 	// Discovery goes on by itself; its calls are part of the price of a setup.
 	if err := s.App.Queue.Idle(ctx); err != nil {

@@ -8,12 +8,12 @@ package stack
 
 import (
 	"context"
+	_ "embed" // the frontend
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"gcpconnect/emulators/google"
@@ -125,7 +125,7 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		return err
 	}
 	s.serve("the emulated Google", googleListener, s.Google)
-	s.serve("the gateway", gatewayListener, s.withFront(gateway))
+	s.serve("the gateway", gatewayListener, withFront(gateway))
 	return nil
 }
 
@@ -140,29 +140,20 @@ func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener,
 	return l, nil
 }
 
-// withFront adds the page that stands for Aurora's frontend: the callback ends
-// there.
-func (s *Stack) withFront(gateway http.Handler) http.Handler {
+// front is the page that stands for Aurora's frontend.
+//
+//go:embed front.html
+var front []byte
+
+// withFront adds the frontend: the callback ends there.
+func withFront(gateway http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		text := "The connector is running. Begin with POST /login.\n"
-		if login := r.URL.Query().Get("login"); login != "" {
-			text = "The login ended with " + strings.Map(printable, login) + ".\n"
-		}
-		if _, err := w.Write([]byte(text)); err != nil {
-			return // the browser is gone
-		}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Write(front)
 	})
 	return mux
-}
-
-func printable(r rune) rune {
-	if r < ' ' || r > '~' {
-		return -1
-	}
-	return r
 }
 
 func (s *Stack) serve(part string, l net.Listener, h http.Handler) {
