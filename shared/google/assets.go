@@ -11,6 +11,11 @@ import (
 	"gcpconnect/shared/discovery"
 )
 
+// assetFields are what discovery reads of a resource, a part of what comes by
+// default
+// (https://cloud.google.com/asset-inventory/docs/reference/rest/v1/TopLevel/searchAllResources).
+const assetFields = "name,assetType,displayName,location,state,labels,createTime,additionalAttributes"
+
 // maxAssets is the largest page that searchAllResources gives.
 const maxAssets = 500
 
@@ -18,8 +23,9 @@ const maxAssets = 500
 // project itself: its own quota of 400 a minute, and its own API, which the
 // setup has enabled.
 func (c *cloud) SearchResources(ctx context.Context, projectID, pageToken string) ([]connect.Resource, string, error) {
-	answer, err := do(ctx, c, projectID, "search resources of "+projectID, func(ctx context.Context) call[*cloudasset.SearchAllResourcesResponse] {
-		return c.assets.SearchAllResources("projects/" + projectID).PageSize(maxAssets).PageToken(pageToken).Context(ctx)
+	answer, err := do(ctx, c, cloudAsset, projectID, "search resources of "+projectID, func(ctx context.Context) call[*cloudasset.SearchAllResourcesResponse] {
+		return c.assets.SearchAllResources("projects/" + projectID).
+			ReadMask(assetFields).PageSize(maxAssets).PageToken(pageToken).Context(ctx)
 	})
 	if err != nil {
 		return nil, "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,14 +14,20 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// Retries of one call: short, because the instance waits. What they cannot
-// overcome, the task queue's longer ones do.
-const (
-	maxTries      = 4
-	maxRetryAfter = 3 * time.Second
-)
+// callTimeout bounds one try of a call. Google answers within seconds; what
+// takes longer is lost.
+const callTimeout = 30 * time.Second
 
-var pauses = gax.Backoff{Initial: 250 * time.Millisecond, Max: 2 * time.Second, Multiplier: 2}
+// Retries of one call are few and short, because an instance waits. What they
+// cannot overcome, the task queue's longer ones do.
+const (
+	maxTries = 4
+	// maxRetryAfter is the longest wait that Google may ask for and get. A
+	// longer one is for the task queue.
+	maxRetryAfter = 3 * time.Second
+	// maxRetrying bounds all tries together: none begins after it.
+	maxRetrying = 8 * time.Second
+)
 
 // call is what all generated calls have.
 type call[T any] interface {
@@ -28,74 +35,116 @@ type call[T any] interface {
 	Do(opts ...googleapi.CallOption) (T, error)
 }
 
-// do makes a call as c's identity: it authorizes it, counts it against
-// quotaProject ("" is the project of the token's OAuth client or account), and
-// classifies its error. make returns the call for each try. A token that
-// Google refuses is renewed once.
+// do makes a call of api a about a project ("": about none) as c's identity,
+// retries it while Google is busy, and returns errors of a class. make returns
+// the call anew for each try; doing names it in errors and logs.
 //
-// Which project pays: Service Usage is counted against the customer's project,
-// where its quota is and where it is always enabled; so is whatever a service
-// account does (see calls with quotaProject). The other APIs may not be
-// enabled in a customer's project before the setup has enabled them; calls of
-// the user to them are counted against the project of the OAuth client, which
-// has them enabled.
-func do[T any](ctx context.Context, c *cloud, quotaProject string, doing string, make func(context.Context) call[T]) (T, error) {
+// Every call of this package may be repeated after an answer that was lost:
+// reads; enabling, which is idempotent; writes of policies, which carry the
+// etag of what they replace; creating an account or a policy. The latter two
+// answer Conflict when the lost try had succeeded, which callers expect.
+func do[T any](ctx context.Context, c *cloud, a api, projectID, doing string, make func(context.Context) call[T]) (T, error) {
+	t := tries[T]{cloud: c, api: a, make: make}
+	if a.charges {
+		t.charged = projectID
+	}
+	p := &patience{ctx: ctx, log: c.log, doing: doing, began: time.Now(), pause: gax.Backoff{Initial: 250 * time.Millisecond, Max: time.Second, Multiplier: 2}}
 	var result T
-	renewed := false
-	pause := pauses
-	for try := 1; ; try++ {
-		token, err := c.source.Token(ctx)
-		if err != nil {
-			return result, err
-		}
-		result, err = once(ctx, token, quotaProject, make)
+	var last error
+	if err := gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
+		result, last = t.try(ctx)
+		return last
+	}, gax.WithRetry(func() gax.Retryer { return p })); err == nil {
+		return result, nil
+	}
+	// Not Invoke's own error: that is the context's when a wait was cut short.
+	if source, ok := errors.AsType[sourceError](last); ok {
+		return result, source.err
+	}
+	return result, fmt.Errorf("%s: %w", doing, last)
+}
+
+// tries are the tries of one call, with what they have learnt.
+type tries[T any] struct {
+	*cloud
+	api     api
+	make    func(context.Context) call[T]
+	charged string // the project to count the call against; "": leave that to Google
+	renewed bool   // the token was renewed once
+}
+
+// try makes the call. A token that Google refuses is renewed, once, and a
+// project that cannot be charged is no longer named.
+func (t *tries[T]) try(ctx context.Context) (T, error) {
+	var none T
+	token, err := t.source.Token(ctx)
+	if err != nil {
+		return none, sourceError{err}
+	}
+	for {
+		result, err := t.once(ctx, token)
 		if err == nil {
 			return result, nil
 		}
-		failure := classify(ctx, err)
+		failure := classify(ctx, t.api, token, err)
 		switch {
-		case failure.Code == connect.Unauthenticated && !renewed:
-			renewed = true
-			if _, err := c.source.Renew(ctx, token); err != nil {
-				return result, err
+		case failure.Code == connect.Unauthenticated && !t.renewed:
+			t.renewed = true
+			if token, err = t.source.Renew(ctx, token); err != nil {
+				return none, sourceError{err}
 			}
-			continue
-		case quotaProject != "" && consumerRefused(failure):
-			// Its own project cannot be charged: nothing is lost but the quota.
-			quotaProject = ""
-			continue
-		case failure.Code != connect.Unavailable || try == maxTries || failure.RetryAfter > maxRetryAfter || ctx.Err() != nil:
-			return result, fmt.Errorf("%s: %w", doing, failure)
-		}
-		wait := max(pause.Pause(), failure.RetryAfter)
-		c.log.DebugContext(ctx, "call to Google is repeated", "call", doing, "try", try, "wait", wait, "error", failure)
-		if err := gax.Sleep(ctx, wait); err != nil {
-			return result, fmt.Errorf("%s: %w", doing, failure)
+		case t.charged != "" && t.api.withoutCharge(failure):
+			t.charged = ""
+		default:
+			return none, failure
 		}
 	}
 }
 
-// once makes one try of a call.
-func once[T any](ctx context.Context, token connect.Secret, quotaProject string, make func(context.Context) call[T]) (T, error) {
+// once sends the call.
+func (t *tries[T]) once(ctx context.Context, token connect.Secret) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	made := make(ctx)
+	made := t.make(ctx)
 	made.Header().Set("Authorization", "Bearer "+token.Reveal())
-	if quotaProject != "" {
-		made.Header().Set("X-Goog-User-Project", quotaProject)
+	if t.charged != "" {
+		made.Header().Set("X-Goog-User-Project", t.charged)
 	}
 	return made.Do()
 }
 
-// consumerRefused reports whether a call failed because of the project that it
-// should have been counted against.
-func consumerRefused(e *connect.Error) bool {
-	return e.Reason == reasonUserProjectDenied
+// sourceError is an error of the TokenSource. It is handed on as it is, and
+// never retried here: the source knows better. It does not unwrap, so that
+// patience does not take it for one of Google's.
+type sourceError struct{ err error }
+
+func (e sourceError) Error() string { return e.err.Error() }
+
+// patience decides which errors are worth another try, and when. It
+// implements gax.Retryer for one call.
+type patience struct {
+	ctx   context.Context //nolint:containedctx // lives as long as the call; gax.Retryer's method takes none
+	log   *slog.Logger
+	doing string
+	began time.Time
+	pause gax.Backoff // with full jitter, doubling
+	tried int
 }
 
-// reasonUserProjectDenied: the caller may not use the project named in
-// X-Goog-User-Project.
-const reasonUserProjectDenied = "USER_PROJECT_DENIED"
-
-// asGoogle returns Google's error within err.
-func asGoogle(err error) (*googleapi.Error, bool) { return errors.AsType[*googleapi.Error](err) }
+// Retry implements gax.Retryer.
+func (p *patience) Retry(err error) (time.Duration, bool) {
+	p.tried++
+	failure, ok := errors.AsType[*connect.Error](err)
+	if !ok || failure.Code != connect.Unavailable || p.tried == maxTries || failure.RetryAfter > maxRetryAfter || p.ctx.Err() != nil {
+		return 0, false
+	}
+	wait := max(p.pause.Pause(), failure.RetryAfter)
+	if time.Since(p.began)+wait > maxRetrying {
+		return 0, false
+	}
+	if deadline, ok := p.ctx.Deadline(); ok && time.Until(deadline) <= wait {
+		return 0, false // there is no time left for another try
+	}
+	p.log.DebugContext(p.ctx, "call to Google is repeated", "call", p.doing, "try", p.tried, "wait", wait, "error", failure)
+	return wait, true
+}

@@ -4,7 +4,9 @@
 // The clients are made once for the process and carry no identity; each call
 // gets its token and its quota project from the Cloud that it is made through.
 // One function, do, makes every call: it authorizes, retries what is worth
-// retrying, and turns what remains into an error of a class. Start there.
+// retrying, and turns what remains into an error of a class. Start there. The
+// table in api.go decides which project a call is counted against; errors.go
+// decides what an answer that is no success means.
 package google
 
 import (
@@ -13,7 +15,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 
 	cloudasset "google.golang.org/api/cloudasset/v1"
 	cloudbilling "google.golang.org/api/cloudbilling/v1"
@@ -57,7 +58,7 @@ func EndpointsUnder(base string) Endpoints {
 // Options say how to reach Google.
 type Options struct {
 	Endpoints Endpoints
-	Transport http.RoundTripper // nil: one of its own
+	Transport http.RoundTripper // nil: one of its own. All calls of all identities share it
 	Logger    *slog.Logger      // nil: slog's default
 }
 
@@ -81,7 +82,7 @@ var _ setup.Google = (*Google)(nil)
 // all; an emulated one does not.
 const connectionsPerHost = 32
 
-// New makes the clients. It makes no call.
+// New makes the clients. It makes no call and looks for no credentials.
 func New(opts Options) (*Google, error) {
 	if opts.Transport == nil {
 		transport, ok := http.DefaultTransport.(*http.Transport)
@@ -95,12 +96,19 @@ func New(opts Options) (*Google, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	client := option.WithHTTPClient(&http.Client{Transport: opts.Transport})
+	client := option.WithHTTPClient(&http.Client{
+		Transport: opts.Transport,
+		// The APIs do not redirect. A token is not to follow who does.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+	// The clients can log whole requests and answers, tokens included, when
+	// GOOGLE_SDK_GO_LOGGING_LEVEL is set. These never do.
+	silent := option.WithLogger(slog.New(slog.DiscardHandler))
 	with := func(endpoint string) []option.ClientOption {
 		if endpoint == "" {
-			return []option.ClientOption{client}
+			return []option.ClientOption{client, silent}
 		}
-		return []option.ClientOption{client, option.WithEndpoint(endpoint)}
+		return []option.ClientOption{client, silent, option.WithEndpoint(endpoint)}
 	}
 	ctx := context.Background()
 	resourceManager, err := cloudresourcemanager.NewService(ctx, with(opts.Endpoints.CloudResourceManager)...)
@@ -149,7 +157,3 @@ type cloud struct {
 }
 
 var _ setup.Cloud = (*cloud)(nil)
-
-// callTimeout bounds one try of a call. Google answers within seconds; what
-// takes longer is lost.
-const callTimeout = 30 * time.Second

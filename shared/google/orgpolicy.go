@@ -3,7 +3,6 @@ package google
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	orgpolicy "google.golang.org/api/orgpolicy/v2"
@@ -12,14 +11,20 @@ import (
 	"gcpconnect/shared/setup"
 )
 
+// policyName names a project's policy of a constraint, without the prefix
+// constraints/ that version 1 had.
 func policyName(projectID, constraint string) string {
 	return "projects/" + projectID + "/policies/" + constraint
 }
 
-// EffectivelyAllowsAll implements setup.Cloud. A list constraint that nobody
-// restricts comes back with an allowAll rule, or not at all.
+// EffectivelyAllowsAll implements setup.Cloud. The effective policy is merged
+// over the hierarchy, with conditions evaluated. What nobody restricts comes
+// back with a rule that allows all, with no rule, or, as a constraint that
+// does not apply, not at all
+// (https://cloud.google.com/resource-manager/docs/organization-policy/understanding-hierarchy).
+// A rule that denies or lists values wins over one that allows all.
 func (c *cloud) EffectivelyAllowsAll(ctx context.Context, projectID, constraint string) (bool, error) {
-	policy, err := do(ctx, c, "", "read effective org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	policy, err := do(ctx, c, orgPolicyAPI, projectID, "read effective org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		return c.policies.GetEffectivePolicy(policyName(projectID, constraint)).Context(ctx)
 	})
 	if connect.CodeOf(err) == connect.NotFound {
@@ -28,14 +33,17 @@ func (c *cloud) EffectivelyAllowsAll(ctx context.Context, projectID, constraint 
 	if err != nil {
 		return false, err
 	}
-	return policy.Spec == nil || len(policy.Spec.Rules) == 0 || slices.ContainsFunc(policy.Spec.Rules, func(r *orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bool {
-		return r.AllowAll && r.Condition == nil
+	if policy.Spec == nil {
+		return true, nil
+	}
+	return !slices.ContainsFunc(policy.Spec.Rules, func(r *orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bool {
+		return !r.AllowAll || r.DenyAll || r.Values != nil || r.Condition != nil
 	}), nil
 }
 
 // OrgPolicy implements setup.Cloud.
 func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (setup.OrgPolicy, error) {
-	policy, err := do(ctx, c, "", "read org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	policy, err := do(ctx, c, orgPolicyAPI, projectID, "read org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		return c.policies.Get(policyName(projectID, constraint)).Context(ctx)
 	})
 	if err != nil {
@@ -43,7 +51,7 @@ func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (se
 	}
 	spec, err := json.Marshal(policy.Spec)
 	if err != nil {
-		return setup.OrgPolicy{}, fmt.Errorf("keep org policy of %s: %w", projectID, err)
+		return setup.OrgPolicy{}, connect.Errorf(connect.Internal, "The organization policy of %s cannot be kept.", projectID).Because(err)
 	}
 	result := setup.OrgPolicy{Etag: policy.Etag, Spec: string(spec)}
 	if policy.Spec != nil && policy.Spec.Etag != "" {
@@ -52,7 +60,8 @@ func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (se
 	return result, nil
 }
 
-// AllowAll implements setup.Cloud.
+// AllowAll implements setup.Cloud. The etag within the spec is what guards a
+// replacement; creating ignores it and fails where there is a policy.
 func (c *cloud) AllowAll(ctx context.Context, projectID, constraint, etag string) error {
 	policy := &orgpolicy.GoogleCloudOrgpolicyV2Policy{
 		Name: policyName(projectID, constraint),
@@ -60,7 +69,7 @@ func (c *cloud) AllowAll(ctx context.Context, projectID, constraint, etag string
 			Etag: etag, Rules: []*orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule{{AllowAll: true}},
 		},
 	}
-	_, err := do(ctx, c, "", "write org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	_, err := do(ctx, c, orgPolicyAPI, projectID, "write org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		if etag == "" {
 			return c.policies.Create("projects/"+projectID, policy).Context(ctx)
 		}

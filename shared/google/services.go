@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	serviceusage "google.golang.org/api/serviceusage/v1"
@@ -25,7 +27,7 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 	for i, api := range apis {
 		names[i] = "projects/" + projectID + "/services/" + api
 	}
-	answer, err := do(ctx, c, projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
+	answer, err := do(ctx, c, serviceUsage, projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
 		return c.services.BatchGet("projects/" + projectID).Names(names...).Context(ctx)
 	})
 	if err != nil {
@@ -33,8 +35,7 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 	}
 	enabled := map[string]bool{}
 	for _, s := range answer.Services {
-		// Answers name the project by number: only the last part is ours.
-		enabled[s.Name[strings.LastIndexByte(s.Name, '/')+1:]] = s.State == "ENABLED"
+		enabled[lastSegment(s.Name)] = s.State == "ENABLED"
 	}
 	var disabled []string
 	for _, api := range apis {
@@ -47,7 +48,10 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 
 // EnableAPIs implements setup.Cloud.
 func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string) (string, error) {
-	operation, err := do(ctx, c, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	if len(apis) == 0 {
+		return "", nil
+	}
+	operation, err := do(ctx, c, serviceUsage, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		if len(apis) == 1 { // batchEnable refuses one
 			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Context(ctx)
 		}
@@ -58,6 +62,8 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 		return "", err
 	case operation.Name == noopOperation:
 		return "", nil
+	case !operation.Done && operation.Name == "":
+		return "", connect.Errorf(connect.Unavailable, "Google's answer names no operation.")
 	case !operation.Done:
 		return operation.Name, nil
 	}
@@ -65,23 +71,28 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 	if err != nil {
 		return "", err
 	}
-	if result.Message != "" || len(result.Failed) > 0 {
-		return "", connect.Errorf(connect.Precondition, "%s", result.Message+failedList(result.Failed))
+	// A batch is atomic: what one API fails with, none was enabled with.
+	if result.Message != "" {
+		return "", connect.Errorf(connect.Precondition, "%s", result.Message)
+	}
+	if len(result.Failed) > 0 {
+		return "", connect.Errorf(connect.Precondition, "%s", listed(result.Failed))
 	}
 	return "", nil
 }
 
-func failedList(failed map[string]string) string {
+// listed names each API with Google's words.
+func listed(failed map[string]string) string {
 	var parts []string
-	for api, why := range failed {
-		parts = append(parts, api+" ("+why+")")
+	for _, api := range slices.Sorted(maps.Keys(failed)) {
+		parts = append(parts, api+" ("+failed[api]+")")
 	}
 	return strings.Join(parts, ", ")
 }
 
 // Operation implements setup.Cloud.
 func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Operation, error) {
-	operation, err := do(ctx, c, projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	operation, err := do(ctx, c, serviceUsage, projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		return c.operations.Get(name).Context(ctx)
 	})
 	if err != nil {
@@ -93,16 +104,14 @@ func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Op
 // readOperation reads what became of an operation.
 func readOperation(operation *serviceusage.Operation) (setup.Operation, error) {
 	result := setup.Operation{Done: operation.Done}
-	if operation.Error != nil {
-		result.Message = operation.Error.Message
-		if result.Message == "" {
-			result.Message = fmt.Sprintf("The operation failed with code %d.", operation.Error.Code)
-		}
+	if e := operation.Error; e != nil {
+		result.Message = words(e.Message, fmt.Sprintf("The operation failed with code %d.", e.Code))
 		return result, nil
 	}
 	if len(operation.Response) == 0 {
 		return result, nil
 	}
+	// Of a batch; the response to enabling one API has no failures.
 	var response struct {
 		Failures []struct {
 			ServiceID    string `json:"serviceId"`
@@ -110,13 +119,17 @@ func readOperation(operation *serviceusage.Operation) (setup.Operation, error) {
 		} `json:"failures"`
 	}
 	if err := json.Unmarshal(operation.Response, &response); err != nil {
-		return result, fmt.Errorf("read the operation's response: %w", err)
+		return setup.Operation{}, connect.Errorf(connect.Unavailable, "Google's answer about an operation cannot be read.").Because(err)
 	}
 	for _, f := range response.Failures {
 		if result.Failed == nil {
 			result.Failed = map[string]string{}
 		}
-		result.Failed[f.ServiceID] = f.ErrorMessage
+		result.Failed[lastSegment(f.ServiceID)] = words(f.ErrorMessage, "Google gave no reason.")
 	}
 	return result, nil
 }
+
+// lastSegment is the API in a name such as projects/123/services/x: answers
+// name the project by number, so that only the last part is known.
+func lastSegment(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }

@@ -1,0 +1,268 @@
+package oauth
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gcpconnect/shared/connect"
+)
+
+// roundTrip is Google in one function, with no network.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func reply(code int, body string, header ...string) (*http.Response, error) {
+	h := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
+	for i := 0; i+1 < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	return &http.Response{StatusCode: code, Status: fmt.Sprint(code), Header: h, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+const (
+	clientID = "demo-client.apps.googleusercontent.com"
+	secret   = "GOCSPX-client-very-secret"
+)
+
+func newClient(t *testing.T, send roundTrip) *Client {
+	t.Helper()
+	c, err := New(Options{
+		ClientID: clientID, ClientSecret: secret, RedirectURL: "http://127.0.0.1:8080/callback",
+		Endpoints: EndpointsUnder("http://google.test"), HTTPClient: &http.Client{Transport: send},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNewWantsAllItNeeds(t *testing.T) {
+	t.Parallel()
+	for _, opts := range []Options{
+		{ClientSecret: "s", RedirectURL: "r", Endpoints: GoogleEndpoints()},
+		{ClientID: "i", RedirectURL: "r", Endpoints: GoogleEndpoints()},
+		{ClientID: "i", ClientSecret: "s", Endpoints: GoogleEndpoints()},
+		{ClientID: "i", ClientSecret: "s", RedirectURL: "r"},
+	} {
+		if _, err := New(opts); err == nil {
+			t.Errorf("made a client of %+v", opts)
+		}
+	}
+}
+
+func TestStatesAreRandom(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, nil)
+	one, two := c.NewState(), c.NewState()
+	random, err := base64.RawURLEncoding.DecodeString(one)
+	if err != nil || len(random) < 16 || one == two {
+		t.Errorf("states %q and %q", one, two)
+	}
+}
+
+func TestAuthURL(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, nil)
+	const state = "state-1"
+	challenge := sha256.Sum256([]byte(c.pkceVerifier(state)))
+	want := url.Values{
+		"response_type": {"code"}, "client_id": {clientID}, "redirect_uri": {"http://127.0.0.1:8080/callback"},
+		"scope": {ScopeCloudPlatform + " " + ScopeEmail + " openid"}, "state": {state}, "access_type": {"offline"}, "prompt": {"consent"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"}, "nonce": {c.nonce(state)},
+	}
+	u, err := url.Parse(c.AuthURL(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, u.Query()); diff != "" || u.Path != "/o/oauth2/v2/auth" {
+		t.Errorf("%s (-want +got):\n%s", u, diff)
+	}
+	u, err = url.Parse(c.AuthURL(state, "dana@example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Set("login_hint", "dana@example.com")
+	if diff := cmp.Diff(want, u.Query()); diff != "" {
+		t.Errorf("with a hint (-want +got):\n%s", diff)
+	}
+}
+
+// TestSecretsOfALoginAreDerived: the same state and client give the same
+// verifier, as another instance must find; nothing else does.
+func TestSecretsOfALoginAreDerived(t *testing.T) {
+	t.Parallel()
+	c, same := newClient(t, nil), newClient(t, nil)
+	other, err := New(Options{ClientID: clientID, ClientSecret: "another", RedirectURL: "r", Endpoints: GoogleEndpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.pkceVerifier("a") != same.pkceVerifier("a") || c.nonce("a") != same.nonce("a") {
+		t.Error("another instance derives other secrets")
+	}
+	seen := map[string]string{}
+	for name, value := range map[string]string{
+		"verifier": c.pkceVerifier("a"), "nonce": c.nonce("a"), "another state's": c.pkceVerifier("b"), "another client's": other.pkceVerifier("a"),
+	} {
+		if len(value) != 43 { // 32 bytes; RFC 7636 wants 43 to 128 characters
+			t.Errorf("%s has %d characters", name, len(value))
+		}
+		if before := seen[value]; before != "" {
+			t.Errorf("%s is %s", name, before)
+		}
+		seen[value] = name
+	}
+}
+
+func TestAClientPrintsNoSecret(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, nil)
+	if text := fmt.Sprintf("%v %+v %#v %+v", c, c, c, *c); strings.Contains(text, secret) {
+		t.Errorf("printed as %s", text)
+	}
+}
+
+func TestMissingScopes(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ granted, missing string }{
+		{ScopeEmail + " openid " + ScopeCloudPlatform, ""},
+		{"email profile openid " + ScopeCloudPlatform, ""},
+		{"openid " + ScopeEmail, ScopeCloudPlatform},
+		{ScopeCloudPlatform, ScopeEmail + " openid"},
+		{"", ScopeCloudPlatform + " " + ScopeEmail + " openid"},
+	}
+	for _, test := range tests {
+		if got := strings.Join(missingScopes(strings.Fields(test.granted)), " "); got != test.missing {
+			t.Errorf("of %q misses %q, want %q", test.granted, got, test.missing)
+		}
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	const (
+		fresh    = `{"access_token":"ya29.new","expires_in":3599,"scope":"openid","token_type":"Bearer"}`
+		rotated  = `{"access_token":"ya29.new","expires_in":3599,"refresh_token":"1//new","token_type":"Bearer"}`
+		dead     = `{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`
+		rapt     = `{"error":"invalid_grant","error_description":"reauth related error (invalid_rapt)","error_subtype":"invalid_rapt"}`
+		stranger = `{"error":"invalid_client","error_description":"The OAuth client was not found."}`
+	)
+	type answer struct {
+		code   int
+		body   string
+		header []string
+	}
+	tests := []struct {
+		name    string
+		answers []answer // code 0: the connection is lost
+		refresh connect.Secret
+		want    connect.Code
+		reason  string
+		message string
+		kept    connect.Secret
+		tries   int
+	}{
+		{"keeps the refresh token", []answer{{200, fresh, nil}}, "1//old", "", "", "", "1//old", 1},
+		{"takes a rotated one", []answer{{200, rotated, nil}}, "1//old", "", "", "", "1//new", 1},
+		{"has none", nil, "", connect.NeedsReauth, "", "No refresh token available. Please re-authenticate.", "", 0},
+		{"is dead", []answer{{400, dead, nil}}, "1//old", connect.NeedsReauth, ReasonInvalidGrant, "No refresh token available. Please re-authenticate.", "", 1},
+		{"has a session that ended", []answer{{400, rapt, nil}}, "1//old", connect.NeedsReauth, ReasonInvalidRapt, "Your organization's session has ended. Please re-authenticate.", "", 1},
+		{"is of an unknown client", []answer{{401, stranger, nil}}, "1//old", connect.Internal, "invalid_client", "Google does not accept Aurora's login. Tell Aurora's support.", "", 1},
+		{"meets a busy Google", []answer{{503, "busy", nil}, {429, "{}", nil}, {200, fresh, nil}}, "1//old", "", "", "", "1//old", 3},
+		{"meets one that stays busy", []answer{{500, `{"error":"internal_failure"}`, nil}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 3},
+		{"meets one that asks for a long pause", []answer{{429, "{}", []string{"Retry-After", "60"}}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 1},
+		{"loses the connection", []answer{{}, {200, fresh, nil}}, "1//old", "", "", "", "1//old", 2},
+		{"finds no connection", []answer{{}}, "1//old", connect.Unavailable, "", "Google could not be reached.", "", 3},
+		{"is sent elsewhere", []answer{{307, "", []string{"Location", "http://thief.test/"}}}, "1//old", connect.Internal, "", "Google does not accept Aurora's login. Tell Aurora's support.", "", 1},
+		{"gets no token", []answer{{200, `{"expires_in":3599}`, nil}}, "1//old", connect.Unavailable, "", "Google could not be reached.", "", 3},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				c := newClient(t, func(r *http.Request) (*http.Response, error) {
+					if r.URL.Host != "google.test" {
+						t.Errorf("went to %s", r.URL)
+					}
+					body, _ := io.ReadAll(r.Body)
+					form, _ := url.ParseQuery(string(body))
+					want := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"1//old"}, "client_id": {clientID}, "client_secret": {secret}}
+					if diff := cmp.Diff(want, form); diff != "" {
+						t.Errorf("sent (-want +got):\n%s", diff)
+					}
+					a := test.answers[min(tries, len(test.answers)-1)]
+					tries++
+					if a.code == 0 {
+						return nil, io.ErrUnexpectedEOF
+					}
+					return reply(a.code, a.body, a.header...)
+				})
+				began := time.Now()
+				got, err := c.Refresh(t.Context(), connect.Token{Access: "ya29.old", Refresh: test.refresh, Scopes: []string{"openid"}})
+				if connect.CodeOf(err) != test.want || connect.ReasonOf(err) != test.reason || err != nil && connect.MessageOf(err) != test.message {
+					t.Errorf("got %v, want %q %q %q", err, test.want, test.reason, test.message)
+				}
+				if tries != test.tries || time.Since(began) > maxRetrying {
+					t.Errorf("%d tries in %v, want %d", tries, time.Since(began), test.tries)
+				}
+				if err != nil {
+					return
+				}
+				if got.Access != "ya29.new" || got.Refresh != test.kept || !cmp.Equal(got.Scopes, []string{"openid"}) || time.Until(got.Expiry) < 58*time.Minute {
+					t.Errorf("refresh %q, expiry %v, scopes %q", got.Refresh.Reveal(), got.Expiry, got.Scopes)
+				}
+			})
+		})
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		token connect.Token
+		code  int
+		body  string
+		sent  string
+		want  connect.Code
+		tries int
+	}{
+		{"the refresh token", connect.Token{Access: "ya29.a", Refresh: "1//r"}, 200, `{}`, "token=1%2F%2Fr", "", 1},
+		{"the access token where there is no other", connect.Token{Access: "ya29.a"}, 200, `{}`, "token=ya29.a", "", 1},
+		{"nothing", connect.Token{}, 200, `{}`, "", "", 0},
+		{"one that is revoked", connect.Token{Refresh: "1//r"}, 400, `{"error":"invalid_token","error_description":"Token expired or revoked"}`, "token=1%2F%2Fr", "", 1},
+		{"one at a busy Google", connect.Token{Refresh: "1//r"}, 503, `busy`, "token=1%2F%2Fr", connect.Unavailable, 3},
+		{"something else", connect.Token{Refresh: "1//r"}, 400, `{"error":"invalid_request"}`, "token=1%2F%2Fr", connect.Internal, 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tries, sent := 0, ""
+				c := newClient(t, func(r *http.Request) (*http.Response, error) {
+					body, _ := io.ReadAll(r.Body)
+					tries, sent = tries+1, string(body)
+					if r.Method != http.MethodPost || r.URL.Path != "/revoke" || r.URL.RawQuery != "" {
+						t.Errorf("%s %s", r.Method, r.URL)
+					}
+					return reply(test.code, test.body)
+				})
+				err := c.Revoke(t.Context(), test.token)
+				if connect.CodeOf(err) != test.want || tries != test.tries || sent != test.sent {
+					t.Errorf("got %v after %d tries of %q, want %q after %d of %q", err, tries, sent, test.want, test.tries, test.sent)
+				}
+			})
+		})
+	}
+}
