@@ -23,6 +23,10 @@ const (
 	Internal        Code = "internal"            // a defect
 )
 
+// NoRefreshToken are the words, known to users of the original, for a
+// connection whose tokens are dead.
+const NoRefreshToken = "No refresh token available. Please re-authenticate."
+
 // Error is an error with a class and with words for people. What caused it is
 // for the log only.
 type Error struct {

@@ -23,7 +23,6 @@ const (
 )
 
 const (
-	textNoToken      = "No refresh token available. Please re-authenticate."
 	textSessionEnded = "Your organization's session has ended. Please re-authenticate."
 	textUnreachable  = "Google could not be reached."
 )
@@ -49,7 +48,7 @@ func (c *Client) classify(err error, sent ...string) error {
 	case refused.ErrorCode == ReasonInvalidGrant && subtype == ReasonInvalidRapt:
 		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonInvalidRapt, Message: textSessionEnded, Err: cause}
 	case refused.ErrorCode == ReasonInvalidGrant:
-		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonInvalidGrant, Message: textNoToken, Err: cause}
+		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonInvalidGrant, Message: connect.NoRefreshToken, Err: cause}
 	}
 	// invalid_client, redirect_uri_mismatch and the like: no user can help it.
 	return &connect.Error{

@@ -61,7 +61,7 @@ func (c *Client) Exchange(ctx context.Context, code connect.Secret, state string
 		return Grant{}, err
 	}
 	if token.RefreshToken == "" {
-		return Grant{}, connect.Errorf(connect.NeedsReauth, textNoToken)
+		return Grant{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
 	return Grant{
 		Token: connect.Token{

@@ -171,18 +171,8 @@ func (c *Client) pkceVerifier(state string) string {
 func (c *Client) nonce(state string) string { return c.derive(state, "gcpconnect oidc nonce") }
 
 // AuthURL returns where the user consents: to offline access, and anew each
-// time, because Google gives a refresh token only with a new consent. A hint,
-// an email or Google's stable user ID, says which account is meant; without
-// one the user chooses.
-func (c *Client) AuthURL(state string, loginHint ...string) string {
-	options := []oauth2.AuthCodeOption{
-		oauth2.AccessTypeOffline, oauth2.ApprovalForce,
-		oauth2.S256ChallengeOption(c.pkceVerifier(state)), oidc.Nonce(c.nonce(state)),
-	}
-	for _, hint := range loginHint {
-		if hint != "" {
-			options = append(options, oauth2.SetAuthURLParam("login_hint", hint))
-		}
-	}
-	return c.config().AuthCodeURL(state, options...)
+// time, because Google gives a refresh token only with a new consent.
+func (c *Client) AuthURL(state string) string {
+	return c.config().AuthCodeURL(state, oauth2.AccessTypeOffline, oauth2.ApprovalForce,
+		oauth2.S256ChallengeOption(c.pkceVerifier(state)), oidc.Nonce(c.nonce(state)))
 }

@@ -88,14 +88,6 @@ func TestAuthURL(t *testing.T) {
 	if diff := cmp.Diff(want, u.Query()); diff != "" || u.Path != "/o/oauth2/v2/auth" {
 		t.Errorf("%s (-want +got):\n%s", u, diff)
 	}
-	u, err = url.Parse(c.AuthURL(state, "dana@example.com"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want.Set("login_hint", "dana@example.com")
-	if diff := cmp.Diff(want, u.Query()); diff != "" {
-		t.Errorf("with a hint (-want +got):\n%s", diff)
-	}
 }
 
 // TestSecretsOfALoginAreDerived: the same state and client give the same

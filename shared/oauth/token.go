@@ -21,7 +21,7 @@ import (
 // does not take the platform's OAuth client.
 func (c *Client) Refresh(ctx context.Context, t connect.Token) (connect.Token, error) {
 	if t.Refresh == "" {
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, textNoToken)
+		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
 	var fresh *oauth2.Token
 	err := c.retry(ctx, "refresh the token", func(ctx context.Context) (err error) {

@@ -52,7 +52,7 @@ func serve(t *testing.T, change ...func(*emulated.Scenario)) wire {
 // what the browser brings back.
 func (w wire) consent(t *testing.T, state string, without ...string) url.Values {
 	t.Helper()
-	u, err := url.Parse(w.client.AuthURL(state, demo))
+	u, err := url.Parse(w.client.AuthURL(state))
 	if err != nil {
 		t.Fatal(err)
 	}

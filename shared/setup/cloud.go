@@ -29,9 +29,8 @@ type TokenSource interface {
 // duplicate), Invalid, Precondition, Unauthenticated, NeedsReauth, or
 // Unavailable for what may work later.
 //
-// Calls about a project name that project as the quota project
-// (X-Goog-User-Project) where the API allows it, so that one customer's burst
-// does not use up the platform's quota.
+// Calls are counted against the customer's own project where the API allows
+// it, so that one customer's burst does not use up the platform's quota.
 type Cloud interface {
 	// Projects lists every project the identity sees, all pages, in no
 	// particular order and in every state.

@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -51,6 +52,10 @@ func (c *Credentials) Account(user Cloud, ref connect.TokenRef, email string) To
 	return &accountSource{credentials: c, user: user, key: string(ref) + " " + email, email: email}
 }
 
+// Format keeps the tokens out of print: fmt shows fields that are not exported
+// without asking their types.
+func (c *Credentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "credentials") }
+
 // userSource gives one user's access tokens.
 type userSource struct {
 	credentials *Credentials
@@ -58,6 +63,11 @@ type userSource struct {
 
 	mu    sync.Mutex
 	token connect.Token
+}
+
+// Format keeps the token out of print.
+func (u *userSource) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "tokens of "+string(u.ref))
 }
 
 // Token implements TokenSource.
@@ -99,18 +109,18 @@ func (u *userSource) get(ctx context.Context, good func(connect.Token) bool) (co
 // refresh at once, both come away with a working token and none is lost.
 func (c *Credentials) renewUser(ctx context.Context, ref connect.TokenRef, good func(connect.Token) bool) (connect.Token, error) {
 	if ref == "" {
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, textNoToken)
+		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
 	t, version, err := c.vault.Get(ctx, ref)
 	switch {
 	case connect.CodeOf(err) == connect.NotFound:
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, textNoToken).Because(err)
+		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken).Because(err)
 	case err != nil:
 		return connect.Token{}, fmt.Errorf("read the user's token: %w", err)
 	case good(t):
 		return t, nil
 	case t.Refresh == "":
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, textNoToken)
+		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
 	fresh, err := c.refresh.Refresh(ctx, t)
 	if err != nil {

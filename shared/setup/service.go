@@ -164,7 +164,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(ma
 		case !now.Connected || now.Generation != c.Generation:
 			return nil, errNotConnected()
 		case now.NeedsReauth:
-			return nil, connect.Errorf(connect.NeedsReauth, textNoToken)
+			return nil, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 		case current != nil && !current.State.Ended():
 			return nil, errRunning()
 		}

@@ -124,5 +124,4 @@ const (
 const (
 	textNoProjects = "No GCP projects found during login"
 	textNoBilling  = "No GCP project with active billing found"
-	textNoToken    = "No refresh token available. Please re-authenticate."
 )
