@@ -1,0 +1,208 @@
+package setup_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	emulated "gcpconnect/emulators/google"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/google"
+	"gcpconnect/shared/memory"
+	"gcpconnect/shared/setup"
+)
+
+const owner = "user@example.com"
+
+// chain is the chain without its edge: a test is the queue, and delivers tasks
+// how and when it likes.
+type chain struct {
+	*setup.Runner
+	t       *testing.T
+	service *setup.Service
+	google  *emulated.Server
+	store   *store
+	queue   *queue
+}
+
+// queue keeps the tasks that were enqueued.
+type queue struct {
+	mu    sync.Mutex
+	tasks []connect.Task
+	fail  error // of the next Enqueue
+}
+
+func (q *queue) Enqueue(_ context.Context, t connect.Task) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.fail; err != nil {
+		q.fail = nil
+		return err
+	}
+	if !slices.ContainsFunc(q.tasks, func(known connect.Task) bool { return known.Name == t.Name }) {
+		q.tasks = append(q.tasks, t)
+	}
+	return nil
+}
+
+// store is the embedded store, with a place to come between.
+type store struct {
+	*memory.Store
+	mu                sync.Mutex
+	beforeSaveChanges func([]connect.Change) error
+}
+
+func (s *store) SaveChanges(ctx context.Context, userID string, changes []connect.Change) error {
+	s.mu.Lock()
+	var err error
+	if s.beforeSaveChanges != nil {
+		err = s.beforeSaveChanges(changes)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.Store.SaveChanges(ctx, userID, changes)
+}
+
+// direct serves requests without a network.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+// noRefresh is for tests that end before the first token does.
+type noRefresh struct{}
+
+func (noRefresh) Refresh(context.Context, connect.Token) (connect.Token, error) {
+	return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
+}
+
+// run makes a chain over an emulated Google with n projects, in a bubble, with
+// a setup that is about to begin.
+func run(t *testing.T, n int, body func(*chain, *connect.Setup)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		scenario := &emulated.Scenario{
+			Users:         []emulated.User{{Email: owner, Sub: "100000000000000000001", Domain: "example.com"}},
+			Organizations: []emulated.Organization{{ID: "500000000001", Domain: "example.com", CustomerID: "C0example"}},
+			Clients:       []emulated.Client{{ID: "c", Secret: "s", RedirectURIs: []string{"http://127.0.0.1/callback"}, Project: "platform"}},
+			Projects: []emulated.Project{{ID: "platform", Number: "900000000001", EnabledAPIs: &[]string{
+				"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
+				"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
+			}}},
+		}
+		for i := 1; i <= n; i++ {
+			scenario.Projects = append(scenario.Projects, emulated.Project{
+				ID: fmt.Sprintf("project-%d", i), Number: fmt.Sprint(200000000000 + i), Parent: "organizations/500000000001",
+				BillingAccount: "01A2B3-C4D5E6-F70819", Bindings: []emulated.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
+			})
+		}
+		server, err := emulated.NewServer(emulated.Options{Scenario: scenario, PublicURL: "http://google.test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cloud, err := google.New(google.Options{Endpoints: google.EndpointsUnder("http://google.test"), Transport: direct{server}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		access, err := server.MintToken(owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, queue: &queue{}}
+		parts := setup.Parts{
+			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(memory.NewVault(), noRefresh{}),
+			Settings: setup.Settings{
+				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
+				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3,
+			},
+			Log: slog.New(slog.DiscardHandler),
+		}
+		c.Runner, c.service = &setup.Runner{Parts: parts}, &setup.Service{Parts: parts}
+		made, err := c.service.Connect(t.Context(), connect.NewLogin("user-1", "", "state", "browser", time.Now()), setup.Grant{
+			Token: connect.Token{Access: connect.Secret(access), Refresh: "r", Expiry: time.Now().Add(time.Hour)}, Email: owner, Subject: "1",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body(c, made)
+	})
+}
+
+// due is the task that was enqueued last for a step.
+func (c *chain) due() setup.Task {
+	c.t.Helper()
+	for _, t := range slices.Backward(c.queue.tasks) {
+		if t.Function != setup.DiscoverFunction {
+			task, err := setup.ParseTask(t.Body)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return task
+		}
+	}
+	c.t.Fatal("no task is enqueued")
+	return setup.Task{}
+}
+
+// deliver delivers the due task when it is due, and expects no error.
+func (c *chain) deliver() {
+	c.t.Helper()
+	time.Sleep(time.Until(c.queue.tasks[len(c.queue.tasks)-1].At))
+	if err := c.Handle(c.t.Context(), c.due(), setup.Delivery{}); err != nil {
+		c.t.Fatalf("%+v: %v", c.due(), err)
+	}
+}
+
+// until delivers tasks until the step is due.
+func (c *chain) until(step string) {
+	c.t.Helper()
+	for c.due().Step != step {
+		c.deliver()
+	}
+}
+
+// finish delivers tasks until the setup has ended, and returns it.
+func (c *chain) finish(id string) *connect.Setup {
+	c.t.Helper()
+	for range 50 {
+		s, err := c.store.Setup(c.t.Context(), id)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if s.State.Ended() {
+			return s
+		}
+		c.deliver()
+	}
+	c.t.Fatal("the setup does not end")
+	return nil
+}
+
+// changes reads the whole ledger.
+func (c *chain) changes() []connect.Change {
+	c.t.Helper()
+	page, next, err := c.store.Changes(c.t.Context(), "user-1", connect.ChangeQuery{PageSize: 1000})
+	if err != nil || next != "" {
+		c.t.Fatal(err, next)
+	}
+	return page
+}
