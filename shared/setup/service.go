@@ -187,16 +187,20 @@ func unfinished(s *connect.Setup) ([]string, error) {
 	case s.State == connect.StateFailed && len(s.Projects) == 0:
 		return s.Selected, nil
 	}
-	var ids []string
+	var all, failed []string
 	for _, p := range s.Projects {
+		all = append(all, p.ID)
 		if !p.Verified || len(p.Errors) > 0 {
-			ids = append(ids, p.ID)
+			failed = append(failed, p.ID)
 		}
 	}
-	if len(ids) == 0 && s.State == connect.StateSucceeded {
-		return nil, connect.Errorf(connect.Invalid, "Every project of the last setup succeeded: there is nothing to retry. Name projects in selected_project_ids to add some.")
+	switch {
+	case len(failed) > 0:
+		return failed, nil
+	case s.State != connect.StateSucceeded: // it broke after the projects' own work
+		return all, nil
 	}
-	return ids, nil
+	return nil, connect.Errorf(connect.Invalid, "Every project of the last setup succeeded: there is nothing to retry. Name projects in selected_project_ids to add some.")
 }
 
 // checkSelection asks Google whether all selected projects are visible, active
