@@ -55,11 +55,11 @@ func (e policyEditor) ensure(ctx context.Context, grants []grant, present bool) 
 		if err != nil {
 			return changed, err
 		}
-		var make, standing []connect.Change
+		var missing, standing []connect.Change
 		for _, g := range grants {
 			change := e.ledger.entry(e.projectID, kind, e.target, g.role, g.member)
 			if apply(policy, g.role, g.member) {
-				make = append(make, change)
+				missing = append(missing, change)
 			} else {
 				standing = append(standing, change)
 			}
@@ -69,10 +69,10 @@ func (e policyEditor) ensure(ctx context.Context, grants []grant, present bool) 
 			return changed, err
 		}
 		changed = changed || ours
-		if len(make) == 0 {
+		if len(missing) == 0 {
 			return changed, nil
 		}
-		err = e.ledger.apply(ctx, make, func() error { return e.write(ctx, policy) })
+		err = e.ledger.apply(ctx, missing, func() error { return e.write(ctx, policy) })
 		if err == nil {
 			return true, nil
 		}

@@ -111,6 +111,7 @@ func StepNumber(name string) int {
 const (
 	CodeNoProjects   = "no_projects"
 	CodeNoBilling    = "no_billing"
+	CodeSelection    = "selection_gone"
 	CodeTooMany      = "too_many_projects"
 	CodeAccounts     = "service_accounts"
 	CodeAccess       = "access"

@@ -32,6 +32,9 @@ func validateProjects(ctx context.Context, r *Run) error {
 	if len(s.Selected) > 0 {
 		candidates = slices.DeleteFunc(slices.Clone(active), func(p CloudProject) bool { return !slices.Contains(s.Selected, p.ID) })
 	}
+	if len(candidates) == 0 {
+		return Stop(CodeSelection, "None of the selected projects is active and visible to the connected Google account any more. Select others.")
+	}
 	if s.Billing == nil {
 		s.Billing = map[string]bool{} // kept from try to try: what is known is not asked again
 	}
@@ -154,7 +157,7 @@ func ineligible(id string, active []CloudProject, b billed) connect.ProjectError
 func chooseRoot(ctx context.Context, r *Run, active, eligible []CloudProject) error {
 	s, c := r.Setup, r.Connection
 	own := func(id string) bool {
-		return c.Project(id) != nil || slices.ContainsFunc(eligible, func(p CloudProject) bool { return p.ID == id })
+		return id == c.Accounts.RootProject || c.Project(id) != nil || slices.ContainsFunc(eligible, func(p CloudProject) bool { return p.ID == id })
 	}
 	for _, id := range []string{s.PreferredRoot, c.PreferredRoot, c.Accounts.RootProject} {
 		if id == "" || !own(id) || !slices.ContainsFunc(active, func(p CloudProject) bool { return p.ID == id }) {
