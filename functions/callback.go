@@ -48,6 +48,9 @@ func parseAnswer(form url.Values) (answer, error) {
 // starts the setup. It redirects to the configured frontend and nowhere else.
 func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
+	if r.Method == http.MethodHead { // a preview of the address must not use up the login
+		return connect.Errorf(connect.Invalid, "This path takes GET or POST.")
+	}
 	if err := r.ParseForm(); err != nil {
 		return connect.Errorf(connect.Invalid, "The parameters cannot be read.").Because(err)
 	}

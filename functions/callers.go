@@ -3,6 +3,7 @@ package functions
 import (
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
 )
@@ -45,8 +46,8 @@ func checkUserID(id string) (string, error) {
 	switch {
 	case id == "":
 		return "", connect.Errorf(connect.Unauthenticated, "Who asks? Send the user's ID in the header %s.", userHeader)
-	case len(id) > maxUserID || strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f }):
-		return "", connect.Errorf(connect.Invalid, "The user's ID must have at most %d characters, none of them a control character.", maxUserID)
+	case len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return "", connect.Errorf(connect.Invalid, "The user's ID must be UTF-8 of at most %d bytes without control characters.", maxUserID)
 	}
 	return id, nil
 }

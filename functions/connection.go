@@ -13,8 +13,8 @@ func (e *edge) connection(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.Store.Connection(r.Context(), user)
-	if err != nil && connect.CodeOf(err) != connect.NotFound {
+	c, err := e.connected(r, user)
+	if err != nil {
 		return err
 	}
 	answer := struct {
@@ -27,7 +27,7 @@ func (e *edge) connection(w http.ResponseWriter, r *http.Request) error {
 		Scopes      []string `json:"granted_scopes"`
 		ConnectedAt *string  `json:"connected_at"`
 	}{Text: "Not connected", AuthType: "oauth", Scopes: []string{}}
-	if c != nil && c.Connected {
+	if c != nil {
 		answer.Connected = true
 		answer.Email, answer.Name, answer.Text = optional(c.Email), optional(c.Name), c.Email
 		answer.NeedsReauth = c.NeedsReauth
@@ -35,4 +35,13 @@ func (e *edge) connection(w http.ResponseWriter, r *http.Request) error {
 		answer.ConnectedAt = optional(c.ConnectedAt.UTC().Format(time.RFC3339))
 	}
 	return e.json(w, http.StatusOK, answer)
+}
+
+// connected returns the user's connection if it stands, and nil if not.
+func (e *edge) connected(r *http.Request, user string) (*connect.Connection, error) {
+	c, err := e.Store.Connection(r.Context(), user)
+	if connect.CodeOf(err) == connect.NotFound || err == nil && !c.Connected {
+		return nil, nil //nolint:nilnil // none is an answer here
+	}
+	return c, err
 }

@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,10 +52,13 @@ func handler(d Deps, f Function) http.Handler {
 			return &httpError{http.StatusMethodNotAllowed, connect.Errorf(connect.Invalid, "This path takes %s.", strings.Join(methods, " or "))}
 		}))
 	}
-	mux.Handle("/", e.serve(func(*edge, http.ResponseWriter, *http.Request) error {
-		return connect.Errorf(connect.NotFound, "There is nothing at this path.")
-	}))
+	mux.Handle("/", e.serve(nothing))
 	return mux
+}
+
+// nothing answers what is asked of no function.
+func nothing(*edge, http.ResponseWriter, *http.Request) error {
+	return connect.Errorf(connect.NotFound, "There is nothing at this path.")
 }
 
 // httpError is an error with a status that its class does not imply.
@@ -158,7 +160,7 @@ func (e *edge) user(r *http.Request) (string, error) { return e.Callers.User(r) 
 func body(r *http.Request) ([]byte, error) {
 	content, err := io.ReadAll(r.Body)
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, &httpError{http.StatusRequestEntityTooLarge, connect.Errorf(connect.Invalid, "The body is larger than %d bytes.", tooLarge.Limit)}
+		return nil, connect.Errorf(connect.Invalid, "The body is larger than %d bytes.", tooLarge.Limit)
 	}
 	if err != nil {
 		return nil, connect.Errorf(connect.Invalid, "The body could not be read.").Because(err)
@@ -207,11 +209,13 @@ func describe(kind string) string {
 	return "a " + kind
 }
 
-// distinct returns the values without repetitions.
+// distinct returns the values without repetitions, in their order.
 func distinct(values []string) []string {
+	seen := make(map[string]bool, len(values))
 	var result []string
 	for _, v := range values {
-		if !slices.Contains(result, v) {
+		if !seen[v] {
+			seen[v] = true
 			result = append(result, v)
 		}
 	}

@@ -87,6 +87,15 @@ func Table() []Function {
 	return append(table, Function{setup.DiscoverFunction, CallerQueue, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}})
 }
 
+// Names lists the functions' names.
+func Names() []string {
+	var names []string
+	for _, f := range Table() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 // Handlers returns each function's handler by name.
 func Handlers(d Deps) map[string]http.Handler {
 	handlers := map[string]http.Handler{}
@@ -106,8 +115,9 @@ func Register(handlers map[string]http.Handler) {
 
 // Gateway serves every function under its paths: what the load balancer and
 // the queue's targets are together in a deployment.
-func Gateway(handlers map[string]http.Handler) http.Handler {
+func Gateway(handlers map[string]http.Handler, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("/", (&edge{Deps: Deps{Log: log}}).serve(nothing))
 	for _, f := range Table() {
 		for _, path := range f.paths() {
 			mux.Handle(path, handlers[f.Name])

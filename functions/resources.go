@@ -38,9 +38,16 @@ func (e *edge) resources(w http.ResponseWriter, r *http.Request) error {
 			return connect.Errorf(connect.Invalid, "page_size must be a number from 1 to 1000.")
 		}
 	}
-	page, next, err := e.Store.Resources(r.Context(), user, q)
+	connected, err := e.connected(r, user)
 	if err != nil {
 		return err
+	}
+	var page []connect.Resource
+	var next string
+	if connected != nil { // what a disconnect could not delete yet is not shown
+		if page, next, err = e.Store.Resources(r.Context(), user, q); err != nil {
+			return err
+		}
 	}
 	answer := struct {
 		Resources []resource `json:"resources"`
@@ -63,13 +70,15 @@ func (e *edge) resourceSummary(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.Store.Connection(r.Context(), user)
-	if err != nil && connect.CodeOf(err) != connect.NotFound {
-		return err
-	}
-	discoveries, err := e.Store.Discoveries(r.Context(), user)
+	c, err := e.connected(r, user)
 	if err != nil {
 		return err
+	}
+	var discoveries []connect.Discovery
+	if c != nil {
+		if discoveries, err = e.Store.Discoveries(r.Context(), user); err != nil {
+			return err
+		}
 	}
 	type project struct {
 		ID       string         `json:"projectId"`

@@ -13,8 +13,8 @@ func (e *edge) rootProject(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.Store.Connection(r.Context(), user)
-	if err != nil && connect.CodeOf(err) != connect.NotFound {
+	c, err := e.connected(r, user)
+	if err != nil {
 		return err
 	}
 	type accounts struct {
@@ -26,14 +26,9 @@ func (e *edge) rootProject(w http.ResponseWriter, r *http.Request) error {
 		Root     *string   `json:"root_project"`
 		Accounts *accounts `json:"service_accounts"`
 	}{}
-	if c != nil && c.Connected {
-		if c.Accounts.RootProject != "" {
-			answer.Accounts = &accounts{c.Accounts.RootProject, c.Accounts.Agent, c.Accounts.Ask}
-			answer.Root = &c.Accounts.RootProject
-		}
-		if c.PreferredRoot != "" {
-			answer.Root = &c.PreferredRoot
-		}
+	if c != nil && c.Accounts.RootProject != "" {
+		answer.Accounts = &accounts{c.Accounts.RootProject, c.Accounts.Agent, c.Accounts.Ask}
+		answer.Root = &c.Accounts.RootProject
 	}
 	return e.json(w, http.StatusOK, answer)
 }

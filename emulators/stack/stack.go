@@ -112,7 +112,7 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 	for variable, value := range opts.Environment {
 		environment[variable] = value
 	}
-	cfg, err := config.FromEnvironment(ctx, func(v string) (string, bool) { value, ok := environment[v]; return value, ok })
+	cfg, err := config.FromEnvironment(ctx, func(v string) (string, bool) { value, ok := environment[v]; return value, ok }, nil)
 	if err == nil {
 		s.App, err = app.New(cfg, s.network.Transport(), opts.Log)
 	}
@@ -120,12 +120,8 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		_, _ = googleListener.Close(), gatewayListener.Close()
 		return fmt.Errorf("the functions did not start: %w", err)
 	}
-	gateway, err := s.App.Handler("")
-	if err != nil {
-		return err
-	}
 	s.serve("the emulated Google", googleListener, s.Google)
-	s.serve("the gateway", gatewayListener, withFront(gateway))
+	s.serve("the gateway", gatewayListener, withFront(s.App.Handler("")))
 	return nil
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"gcpconnect/functions"
 	"gcpconnect/shared/config"
-	"gcpconnect/shared/connect"
 	"gcpconnect/shared/google"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/oauth"
@@ -28,6 +27,8 @@ type App struct {
 	// outside: the local stack and tests.
 	Store *memory.Store
 	Queue *memory.Queue
+
+	log *slog.Logger
 }
 
 // New makes an App. Outgoing requests, to Google and from the queue, go
@@ -75,7 +76,7 @@ func New(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) (*Ap
 		Settings: settings, Log: log,
 	}
 	return &App{
-		Store: store, Queue: queue,
+		Store: store, Queue: queue, log: log,
 		Handlers: functions.Handlers(functions.Deps{
 			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store,
 			OAuth: authority, Callers: functions.LocalCallers{}, Front: front,
@@ -88,14 +89,10 @@ func New(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) (*Ap
 func (a *App) Close(ctx context.Context) error { return a.Queue.Close(ctx) }
 
 // Handler serves the target function at /, or, without a target, every
-// function under its paths.
-func (a *App) Handler(target string) (http.Handler, error) {
+// function under its paths. The target is one of functions.Names.
+func (a *App) Handler(target string) http.Handler {
 	if target == "" {
-		return functions.Gateway(a.Handlers), nil
+		return functions.Gateway(a.Handlers, a.log)
 	}
-	h, ok := a.Handlers[target]
-	if !ok {
-		return nil, connect.Errorf(connect.Invalid, "FUNCTION_TARGET is %q, which is no function.", target)
-	}
-	return h, nil
+	return a.Handlers[target]
 }

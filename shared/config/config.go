@@ -1,6 +1,6 @@
 // Package config turns the environment into a Config: every variable that the
-// program reads, with its default, in one struct. Validate reports all faults
-// at once, each naming its variable, and what is logged of a Config holds no
+// program reads, with its default, in one struct. All faults are reported at
+// once, each naming its variable, and what is logged of a Config holds no
 // secret.
 package config
 
@@ -11,6 +11,9 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,16 +59,41 @@ type Config struct {
 }
 
 // FromEnvironment reads and validates a Config. The lookup function is
-// os.LookupEnv, or a map's in tests.
-func FromEnvironment(ctx context.Context, lookup func(string) (string, bool)) (*Config, error) {
+// os.LookupEnv, or a map's in tests; functions are the names that
+// FUNCTION_TARGET may have.
+func FromEnvironment(ctx context.Context, lookup func(string) (string, bool), functions []string) (*Config, error) {
 	var c Config
-	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: &c, Lookuper: lookuper(lookup)}); err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+	faults := c.read(ctx, lookup)
+	if c.FunctionTarget != "" && !slices.Contains(functions, c.FunctionTarget) {
+		faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.FunctionTarget, strings.Join(functions, ", ")))
 	}
-	if err := c.Validate(); err != nil {
-		return nil, err
+	if err := errors.Join(append(faults, c.validate()...)...); err != nil {
+		return nil, fmt.Errorf("bad configuration:\n%w", err)
 	}
 	return &c, nil
+}
+
+// read reads each variable by itself, so that one which cannot be read does
+// not hide the others. It takes its default's place in what is checked next.
+func (c *Config) read(ctx context.Context, lookup func(string) (string, bool)) []error {
+	var faults []error
+	value := reflect.ValueOf(c).Elem()
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		variable, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		one := reflect.New(reflect.StructOf([]reflect.StructField{field}))
+		err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: lookuper(lookup)})
+		if err != nil {
+			given, _ := lookup(variable)
+			faults = append(faults, fmt.Errorf("%s is %q, which is not a %s", variable, given, field.Type))
+			unset := lookuper(func(string) (string, bool) { return "", false })
+			if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: unset}); err != nil {
+				faults = append(faults, err)
+			}
+		}
+		value.Field(i).Set(one.Elem().Field(0))
+	}
+	return faults
 }
 
 // lookuper lets envconfig read the environment through a function. Variables
@@ -77,8 +105,8 @@ func (l lookuper) Lookup(key string) (string, bool) {
 	return value, ok && value != ""
 }
 
-// Validate reports everything that is wrong with c at once.
-func (c *Config) Validate() error {
+// validate reports everything that is wrong with c.
+func (c *Config) validate() []error {
 	var faults []error
 	fault := func(variable, format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s %s", variable, fmt.Sprintf(format, args...)))
@@ -117,10 +145,10 @@ func (c *Config) Validate() error {
 	if _, err := c.Settings(); err != nil {
 		faults = append(faults, err)
 	}
-	if len(faults) > 0 {
-		return fmt.Errorf("bad configuration:\n%w", errors.Join(faults...))
+	if port, err := strconv.ParseUint(c.Port, 10, 16); err != nil || strconv.FormatUint(port, 10) != c.Port {
+		fault("PORT", "is %q, which is no port", c.Port)
 	}
-	return nil
+	return faults
 }
 
 // checkURL refuses what is not an absolute http(s) URL. On plain http only

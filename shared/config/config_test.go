@@ -28,7 +28,7 @@ func read(t *testing.T, changes map[string]string) (*config.Config, error) {
 	return config.FromEnvironment(t.Context(), func(name string) (string, bool) {
 		value, ok := environment[name]
 		return value, ok
-	})
+	}, []string{"login"})
 }
 
 func TestFaultsNameTheirVariable(t *testing.T) {
@@ -50,7 +50,10 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"an unknown role":                {map[string]string{"ASK_ROLES": "roles/x"}, "ASK_ROLES"},
 		"no checks":                      {map[string]string{"VERIFY_ATTEMPTS": "0"}, "VERIFY_ATTEMPTS"},
 		"no pause between checks":        {map[string]string{"VERIFY_INTERVAL": "0s"}, "VERIFY_INTERVAL"},
-		"no duration":                    {map[string]string{"VERIFY_INTERVAL": "soon"}, "VerifyInterval"},
+		"no duration":                    {map[string]string{"VERIFY_INTERVAL": "soon"}, "VERIFY_INTERVAL is \"soon\""},
+		"no number":                      {map[string]string{"TASK_MAX_ATTEMPTS": "abc"}, "TASK_MAX_ATTEMPTS is \"abc\""},
+		"no port":                        {map[string]string{"PORT": "http"}, "PORT"},
+		"an unknown function":            {map[string]string{"FUNCTION_TARGET": "nothing"}, "FUNCTION_TARGET is \"nothing\""},
 		"too few attempts":               {map[string]string{"TASK_MAX_ATTEMPTS": "2"}, "TASK_MAX_ATTEMPTS"},
 		"a platform account by name":     {map[string]string{"PLATFORM_SERVICE_ACCOUNT": "aurora"}, "PLATFORM_SERVICE_ACCOUNT"},
 	}

@@ -75,7 +75,10 @@ type Connection struct {
 	Subject string // Google's stable user ID, from the verified id_token
 	Name    string
 	Scopes  []string // granted, as Google returned them
-	Tokens  TokenRef // where the tokens are, also until a disconnect has deleted them
+	Tokens  TokenRef // where the tokens are; empty when disconnected
+	// Stale are the tokens of connections that are no more, until they are
+	// deleted.
+	Stale []TokenRef
 
 	PreferredRoot string          // the root project the user chose; survives a disconnect
 	Accounts      ServiceAccounts // as the last setup left them
@@ -108,6 +111,7 @@ func (c *Connection) Clone() *Connection {
 	clone := *c
 	clone.Scopes = slices.Clone(c.Scopes)
 	clone.Projects = slices.Clone(c.Projects)
+	clone.Stale = slices.Clone(c.Stale)
 	return &clone
 }
 
@@ -121,16 +125,16 @@ func (c *Connection) Project(id string) *ConnectedProject {
 	return nil
 }
 
-// Disconnect turns c into the tombstone of a new generation. The tombstone
-// says where the tokens are until they are deleted. It is idempotent: a
-// connection that is already down stays as it is.
+// Disconnect turns c into the tombstone of a new generation, which names the
+// tokens as stale. It is idempotent: a connection that is already down stays
+// as it is.
 func (c *Connection) Disconnect(now time.Time) {
 	if !c.Connected {
 		return
 	}
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
-		Tokens: c.Tokens, SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+		Stale: append(slices.Clone(c.Stale), c.Tokens), SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 

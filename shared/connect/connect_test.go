@@ -47,7 +47,7 @@ func TestDisconnectKeepsWhatARepetitionNeeds(t *testing.T) {
 		Projects: []connect.ConnectedProject{{ID: "p"}}, SetupID: "s", NeedsReauth: true,
 	}
 	c.Disconnect(time.Now())
-	if c.Connected || c.Generation != 4 || c.Tokens != "ref" || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
+	if c.Connected || c.Generation != 4 || c.Tokens != "" || len(c.Stale) != 1 || c.Stale[0] != "ref" || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
 		t.Errorf("tombstone = %+v", c)
 	}
 	c.Disconnect(time.Now())

@@ -118,6 +118,9 @@ type Project struct {
 type Operation struct {
 	Name string
 	APIs []string // without the suffix .googleapis.com, to keep the document small
+	// Batch says that several were asked for at once: if it fails, that says
+	// nothing about any one of them.
+	Batch bool
 }
 
 // ProjectError is why a step could not finish its work in a project.

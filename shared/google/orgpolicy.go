@@ -33,12 +33,14 @@ func (c *cloud) EffectivelyAllowsAll(ctx context.Context, projectID, constraint 
 	if err != nil {
 		return false, err
 	}
-	if policy.Spec == nil {
-		return true, nil
-	}
-	return !slices.ContainsFunc(policy.Spec.Rules, func(r *orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bool {
+	return policy.Spec == nil || allowsAll(policy.Spec.Rules), nil
+}
+
+// allowsAll reports whether no rule restricts anything.
+func allowsAll(rules []*orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bool {
+	return !slices.ContainsFunc(rules, func(r *orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bool {
 		return !r.AllowAll || r.DenyAll || r.Values != nil || r.Condition != nil
-	}), nil
+	})
 }
 
 // OrgPolicy implements setup.Cloud.
@@ -54,8 +56,11 @@ func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (se
 		return setup.OrgPolicy{}, connect.Errorf(connect.Internal, "The organization policy of %s cannot be kept.", projectID).Because(err)
 	}
 	result := setup.OrgPolicy{Etag: policy.Etag, Spec: string(spec)}
-	if policy.Spec != nil && policy.Spec.Etag != "" {
-		result.Etag = policy.Spec.Etag
+	if policy.Spec != nil {
+		result.AllowsAll = len(policy.Spec.Rules) > 0 && allowsAll(policy.Spec.Rules)
+		if policy.Spec.Etag != "" {
+			result.Etag = policy.Spec.Etag
+		}
 	}
 	return result, nil
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -45,17 +43,14 @@ func accountsOf(userID, rootProject string) connect.ServiceAccounts {
 func createServiceAccounts(ctx context.Context, r *Run) error {
 	s := r.Setup
 	accounts := accountsOf(s.UserID, s.RootProject)
-	var madeAgent, madeAsk bool
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		madeAgent, err = r.ensureAccount(gctx, accounts.Agent, accountID(s.UserID, "-f"), "Aurora agent", "Manages this project's resources for Aurora.")
-		return err
+	wanted := []struct{ email, id, name, description string }{
+		{accounts.Agent, accountID(s.UserID, "-f"), "Aurora agent", "Manages this project's resources for Aurora."},
+		{accounts.Ask, accountID(s.UserID, "-r"), "Aurora ask", "Reads this project's resources for Aurora."},
+	}
+	err := concurrently(ctx, len(wanted), func(ctx context.Context, i int) error {
+		return r.ensureAccount(ctx, wanted[i].email, wanted[i].id, wanted[i].name, wanted[i].description)
 	})
-	group.Go(func() (err error) {
-		madeAsk, err = r.ensureAccount(gctx, accounts.Ask, accountID(s.UserID, "-r"), "Aurora ask", "Reads this project's resources for Aurora.")
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	if err != nil {
 		if retryable(err) || connect.CodeOf(err) == connect.NeedsReauth {
 			return err
 		}
@@ -64,43 +59,43 @@ func createServiceAccounts(ctx context.Context, r *Run) error {
 			connect.MessageOf(err)+" You need Service Account Admin there, and no organization policy may forbid service accounts; or choose another root project. Then retry.")
 	}
 	s.Accounts = accounts
-	if madeAgent || madeAsk {
-		s.AccountsAt = time.Now()
-	}
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Accounts = accounts })
 	return nil
 }
 
 // ensureAccount takes over the account if it is there, and makes it if not.
-// It reports whether the account was made by this setup.
-func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, description string) (made bool, err error) {
+func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, description string) error {
 	project := r.Setup.RootProject
 	creation := []connect.Change{r.ledger.entry(project, connect.ChangeCreateAccount, email, "", "")}
 	account, err := r.user.Account(ctx, project, email)
 	if absent(err) {
+		// From here on the account is a new one, whatever becomes of the call.
+		r.mu.Lock()
+		r.Setup.AccountsAt = time.Now()
+		r.mu.Unlock()
 		err = r.ledger.apply(ctx, creation, func() error {
 			account, err = r.user.CreateAccount(ctx, project, id, displayName, description)
 			return err
 		})
 		if err == nil {
-			return true, nil
+			return nil
 		}
 		if connect.CodeOf(err) != connect.Conflict {
-			return false, wrap(err, "create %s", email)
+			return wrap(err, "create %s", email)
 		}
 		account, err = r.user.Account(ctx, project, email)
 		if absent(err) && r.Setup.Attempt < int(freshFor/freshWait) {
-			return false, Later(freshWait) // it is there, by Google's word, and cannot be read yet
+			return Later(freshWait) // it is there, by Google's word, and cannot be read yet
 		}
 	}
 	if err != nil {
-		return false, wrap(err, "read %s", email)
+		return wrap(err, "read %s", email)
 	}
-	if made, err = r.ledger.found(ctx, creation); err != nil || !account.Disabled {
-		return made, err
+	if _, err := r.ledger.found(ctx, creation); err != nil || !account.Disabled {
+		return err
 	}
 	enable := []connect.Change{r.ledger.entry(project, connect.ChangeEnableAccount, email, "", "")}
-	return made, wrap(r.ledger.apply(ctx, enable, func() error { return r.user.EnableAccount(ctx, project, email) }), "enable %s", email)
+	return wrap(r.ledger.apply(ctx, enable, func() error { return r.user.EnableAccount(ctx, project, email) }), "enable %s", email)
 }
 
 // absent reports whether err is what a read answers for an account that is

@@ -147,8 +147,9 @@ type Condition struct {
 
 // OrgPolicy is a project's own policy of a constraint.
 type OrgPolicy struct {
-	Etag string
-	Spec string // JSON, as Google has it
+	Etag      string
+	Spec      string // JSON, as Google has it
+	AllowsAll bool   // for every value, without a condition
 }
 
 // Has reports whether the member has the role without a condition.

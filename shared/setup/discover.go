@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -24,19 +22,14 @@ func discoverResources(ctx context.Context, r *Run) error {
 // enqueueDiscovery enqueues the first task of a discovery run for each
 // project.
 func (p *Parts) enqueueDiscovery(ctx context.Context, userID string, generation int64, run string, projectIDs []string) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(concurrency)
-	for _, id := range projectIDs {
-		group.Go(func() error {
-			t, err := discoveryTask{User: userID, Generation: generation, Project: id, Run: run}.due(&connect.Discovery{})
-			if err != nil {
-				return err
-			}
-			if err := p.Queue.Enqueue(ctx, t); err != nil {
-				return fmt.Errorf("enqueue discovery of %s: %w", id, err)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
+	return concurrently(ctx, len(projectIDs), func(ctx context.Context, i int) error {
+		t, err := discoveryTask{User: userID, Generation: generation, Project: projectIDs[i], Run: run}.due(&connect.Discovery{})
+		if err != nil {
+			return err
+		}
+		if err := p.Queue.Enqueue(ctx, t); err != nil {
+			return fmt.Errorf("enqueue discovery of %s: %w", projectIDs[i], err)
+		}
+		return nil
+	})
 }

@@ -71,6 +71,8 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	case errors.Is(err, errGone):
 		log.InfoContext(ctx, "discovery task is out of date")
 		return nil
+	case errors.Is(err, errForeign):
+		return r.dropResources(ctx, t)
 	case errors.Is(err, errBehind):
 		return r.enqueueDue(ctx, t, d)
 	case errors.Is(err, errBusy):
@@ -80,7 +82,7 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	}
 
 	work, cancel := context.WithTimeout(ctx, Deadline)
-	result := r.readResources(work, c, d)
+	result := safely(func() error { return r.readResources(work, c, d) })
 	cancel()
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -89,12 +91,15 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	_, stored, err := r.Store.UpdateDiscovery(ctx, t.User, t.Project, func(c *connect.Connection, stored *connect.Discovery) error {
 		switch {
 		case c.Generation != t.Generation:
-			return errGone
+			return errForeign
 		case stored.Run != t.Run || stored.Lease.Holder != holder:
 			return errLost
 		}
 		*stored = *d.Clone()
 		stored.Lease = connect.Lease{}
+		if connect.CodeOf(result) == connect.NeedsReauth {
+			c.NeedsReauth = true
+		}
 		switch {
 		case retry:
 		case isAgain && (again.after == 0 || stored.Attempt < discoveryTries):
@@ -112,10 +117,8 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	case errors.Is(err, errLost):
 		log.InfoContext(ctx, "discovery was overtaken")
 		return nil
-	case errors.Is(err, errGone):
-		// A disconnect came between: what was stored since then is nobody's.
-		log.InfoContext(ctx, "discovery's connection is gone")
-		return r.Store.DeleteResources(ctx, t.User, connect.ResourceFilter{ProjectID: t.Project, Run: t.Run})
+	case errors.Is(err, errForeign):
+		return r.dropResources(ctx, t)
 	case err != nil:
 		return err
 	case retry:
@@ -126,6 +129,13 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	}
 	log.InfoContext(ctx, "discovery ended", "state", stored.State, "cause", result)
 	return nil
+}
+
+// dropResources deletes what a run stored whose connection is gone: a
+// disconnect came between, and the resources are nobody's.
+func (r *Runner) dropResources(ctx context.Context, t discoveryTask) error {
+	r.Log.InfoContext(ctx, "discovery's connection is gone", "project", t.Project, "run", t.Run)
+	return r.Store.DeleteResources(ctx, t.User, connect.ResourceFilter{ProjectID: t.Project, Run: t.Run})
 }
 
 // enqueueDue enqueues the task that is due for a discovery.
@@ -143,8 +153,13 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 	var seen *connect.Discovery
 	c, d, err := r.Store.UpdateDiscovery(ctx, t.User, t.Project, func(c *connect.Connection, d *connect.Discovery) error {
 		now := time.Now()
-		if !c.Connected || c.Generation != t.Generation || d.Generation == t.Generation && d.Run > t.Run {
+		switch {
+		case !c.Connected || c.Generation != t.Generation:
+			return errForeign
+		case d.Generation == t.Generation && d.Run > t.Run:
 			return errGone
+		case d.Lease.Live(now): // also an older run's: two at once would delete each other's resources
+			return errBusy
 		}
 		if d.Generation != t.Generation || d.Run < t.Run {
 			*d = connect.Discovery{
@@ -158,8 +173,6 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 			return errGone
 		case d.Attempt != t.Attempt:
 			return errBehind
-		case d.Lease.Live(now):
-			return errBusy
 		}
 		d.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
 		return nil
@@ -176,7 +189,7 @@ func (r *Runner) readResources(ctx context.Context, c *connect.Connection, d *co
 	leaveAt := time.Now().Add(Budget)
 	user := r.Google.As(r.Tokens.User(c.Tokens))
 	agent := r.Google.As(r.Tokens.Account(user, c.Tokens, c.Accounts.Agent))
-	if d.Counts == nil {
+	if d.PageToken == "" || d.Counts == nil {
 		d.Counts = map[string]int{}
 	}
 	for {
@@ -194,10 +207,12 @@ func (r *Runner) readResources(ctx context.Context, c *connect.Connection, d *co
 		now := time.Now()
 		for i := range page {
 			page[i].Run, page[i].DiscoveredAt = d.Run, now
-			d.Counts[page[i].Type]++
 		}
 		if err := r.Store.SaveResources(ctx, c.UserID, page); err != nil {
 			return fmt.Errorf("store resources of %s: %w", d.ProjectID, err)
+		}
+		for _, resource := range page {
+			d.Counts[resource.Type]++
 		}
 		d.PageToken = next
 		if next == "" {

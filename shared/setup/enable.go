@@ -29,8 +29,8 @@ func enableAPIs(ctx context.Context, r *Run) error {
 		func(p *connect.Project) bool { return p.APIs == "" },
 		func(ctx context.Context, p *connect.Project) error {
 			e := r.enabling(p)
-			err := e.begin(ctx)
-			if err != nil {
+			if err := e.begin(ctx); err != nil {
+				e.refuse()
 				p.APIs = r.outcome(err)
 				return apiError(p.ID, err)
 			}
@@ -56,6 +56,7 @@ func (r *Run) enabling(p *connect.Project) *enabling {
 
 // begin reads what is missing and starts to enable it.
 func (e *enabling) begin(ctx context.Context) error {
+	e.p.Operations = nil // of a try before this one: whatever is missing is asked for again
 	required := requiredAPIs()
 	missing, err := e.r.user.DisabledAPIs(ctx, e.p.ID, required)
 	if err != nil {
@@ -88,7 +89,7 @@ func (e *enabling) start(ctx context.Context, names []string) error {
 		if operation == "" {
 			return ledger.mark(ctx, entries, connect.ChangeDone)
 		}
-		e.p.Operations = append(e.p.Operations, connect.Operation{Name: operation, APIs: shortAPIs(names)})
+		e.p.Operations = append(e.p.Operations, connect.Operation{Name: operation, APIs: shortAPIs(names), Batch: len(names) > 1})
 		e.p.OperationsAt = e.at
 		return nil
 	}
@@ -117,7 +118,8 @@ func (e *enabling) start(ctx context.Context, names []string) error {
 
 // settle finds out what became of the operations under way. It asks Google
 // for the state of the APIs, which is the fact that counts, and for the
-// operations only where an API is not enabled.
+// operations only where an API is not enabled. Whenever it fails, the project
+// still holds every operation whose APIs are neither enabled nor refused.
 func (e *enabling) settle(ctx context.Context) error {
 	var pending []string
 	for _, o := range e.p.Operations {
@@ -130,54 +132,67 @@ func (e *enabling) settle(ctx context.Context) error {
 	if err := e.mark(ctx, without(pending, disabled), connect.ChangeDone); err != nil {
 		return err
 	}
-	under := e.p.Operations
-	e.p.Operations = nil
-	var again []string
-	for _, o := range under {
-		waiting := intersect(fullAPIs(o.APIs), disabled)
-		if len(waiting) == 0 {
-			continue
+	e.changed = true
+	var waiting []connect.Operation
+	for _, o := range e.p.Operations {
+		if o.APIs = shortAPIs(intersect(fullAPIs(o.APIs), disabled)); len(o.APIs) > 0 {
+			waiting = append(waiting, o)
 		}
+	}
+	e.p.Operations = waiting
+	var under, broken []connect.Operation
+	var refused []string
+	for _, o := range waiting {
 		result, err := e.r.user.Operation(ctx, e.p.ID, o.Name)
 		if err != nil {
-			e.p.Operations = under
 			return err
 		}
+		names := fullAPIs(o.APIs)
 		switch {
-		case result.Done && result.Message != "" && len(waiting) == 1:
-			e.refused[waiting[0]] = result.Message
+		case result.Done && result.Message != "" && o.Batch: // one by one shows which of them is to blame
+			broken = append(broken, o)
 			continue
-		case result.Done && result.Message != "": // one by one shows which of them is to blame
-			again = append(again, waiting...)
+		case result.Done && result.Message != "":
+			e.refused[names[0]] = result.Message
+			refused = append(refused, names[0])
 			continue
 		}
 		for name, why := range result.Failed {
 			e.refused[name] = why
-			waiting = without(waiting, []string{name})
+			refused = append(refused, name)
 		}
-		if len(waiting) > 0 { // under way, or enabled by the operation's word and not yet by the API's own
-			e.p.Operations = append(e.p.Operations, connect.Operation{Name: o.Name, APIs: shortAPIs(waiting)})
+		// The others are under way, or enabled by the operation's word and not
+		// yet by the API's own.
+		if o.APIs = shortAPIs(without(names, refused)); len(o.APIs) > 0 {
+			under = append(under, o)
 		}
-	}
-	var refused []string
-	for name := range e.refused {
-		refused = append(refused, name)
 	}
 	if err := e.mark(ctx, refused, connect.ChangeRefused); err != nil {
 		return err
 	}
-	for _, name := range again {
-		if err := e.start(ctx, []string{name}); err != nil {
-			return err
+	e.refuse()
+	e.p.Operations = under
+	for i, o := range broken {
+		for k, name := range fullAPIs(o.APIs) {
+			if err := e.start(ctx, []string{name}); err != nil {
+				o.APIs = o.APIs[k:]
+				e.p.Operations = append(append(e.p.Operations, o), broken[i+1:]...)
+				return err
+			}
 		}
 	}
-	e.changed = true
 	return nil
+}
+
+// refuse records in the project which APIs were refused.
+func (e *enabling) refuse() {
+	e.p.Refuse(stepEnable, "Error enabling required APIs in project "+e.p.ID+": ", e.refused, ". Enable them in the Google Cloud console, then retry.")
+	clear(e.refused)
 }
 
 // conclude puts the outcome into the project.
 func (e *enabling) conclude() {
-	e.p.Refuse(stepEnable, "Error enabling required APIs in project "+e.p.ID+": ", e.refused, ". Enable them in the Google Cloud console, then retry.")
+	e.refuse()
 	switch {
 	case len(e.p.Operations) > 0:
 		e.p.APIs = connect.OutcomeStarted

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -29,7 +27,7 @@ func grantAccess(ctx context.Context, r *Run) error {
 	err := r.each(ctx,
 		func(p *connect.Project) bool { return p.Access == "" },
 		func(ctx context.Context, p *connect.Project) error {
-			changed, err := projectPolicy(r.user, r.ledger, p.ID).ensure(ctx, grants, true)
+			changed, err := projectPolicy(r.user, r.ledger, p.ID).ensure(ctx, access(r.Setup.UserID, grants, true))
 			if err != nil {
 				err = r.notYet(err, false)
 				p.Access = r.outcome(err)
@@ -65,14 +63,11 @@ func (r *Run) grantImpersonation(ctx context.Context) error {
 	if r.Settings.PlatformAccount != "" {
 		grants = append(grants, grant{tokenCreator, serviceAccountMember(r.Settings.PlatformAccount)})
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	for _, email := range []string{a.Agent, a.Ask} {
-		group.Go(func() error {
-			_, err := accountPolicy(r.user, r.ledger, a.RootProject, email).ensure(gctx, grants, true)
-			return wrap(r.notYet(err, true), "let the user impersonate %s", email)
-		})
-	}
-	err := group.Wait()
+	emails := []string{a.Agent, a.Ask}
+	err := concurrently(ctx, len(emails), func(ctx context.Context, i int) error {
+		_, err := accountPolicy(r.user, r.ledger, a.RootProject, emails[i]).ensure(ctx, adding(grants))
+		return wrap(r.notYet(err, true), "let the user impersonate %s", emails[i])
+	})
 	if err == nil || errors.As(err, new(later)) || retryable(err) || connect.CodeOf(err) == connect.NeedsReauth {
 		return err
 	}

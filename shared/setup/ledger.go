@@ -19,7 +19,7 @@ type ledger struct {
 	salt    string // tells such changes apart
 
 	mu      sync.Mutex
-	planned map[string]connect.Change // left by an execution that failed or died
+	planned map[string]connect.Change // of this execution or one before it, and not known to be done
 	made    int                       // changes marked done
 	stood   int                       // changes that need not be made
 }
@@ -39,43 +39,47 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 // done. Whether it happened is found out by the steps, which read Google's
 // state anyway.
 func (l *ledger) recover(ctx context.Context) error {
-	planned := map[string]connect.Change{}
 	q := connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangePlanned, PageSize: 1000}
 	for {
 		page, next, err := l.store.Changes(ctx, l.userID, q)
 		if err != nil {
 			return fmt.Errorf("read planned changes: %w", err)
 		}
-		for _, c := range page {
-			planned[c.ID] = c
+		l.mu.Lock()
+		if l.planned == nil {
+			l.planned = map[string]connect.Change{}
 		}
+		for _, c := range page {
+			l.planned[c.ID] = c
+		}
+		l.mu.Unlock()
 		if next == "" {
-			break
+			return nil
 		}
 		q.PageToken = next
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.planned = planned
-	return nil
 }
 
 // apply makes changes: it records them as planned, calls do, and marks them
-// done. If Google refused, they are marked refused; if it is not known what
-// happened, they stay planned.
+// done. If Google refused, they are marked refused. If it is not known what
+// happened, they stay planned, until found says that they stand; a conflict is
+// of that kind, because a call that is repeated after its answer was lost
+// conflicts with itself.
 func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() error) error {
 	if err := l.plan(ctx, changes); err != nil {
 		return err
 	}
-	if err := do(); err != nil {
-		if !retryable(err) || connect.CodeOf(err) == connect.Conflict {
-			// The cause matters more than whether this record was written: a
-			// planned change claims nothing.
-			_ = l.mark(ctx, changes, connect.ChangeRefused)
-		}
+	err := do()
+	switch {
+	case err == nil:
+		return l.mark(ctx, changes, connect.ChangeDone)
+	case retryable(err) || connect.CodeOf(err) == connect.NeedsReauth:
 		return err
 	}
-	return l.mark(ctx, changes, connect.ChangeDone)
+	// The cause matters more than whether this record was written: a planned
+	// change claims nothing.
+	_ = l.mark(ctx, changes, connect.ChangeRefused)
+	return err
 }
 
 // plan records changes that are about to be made.
@@ -83,7 +87,26 @@ func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
 		return fmt.Errorf("record planned changes: %w", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.planned == nil {
+		l.planned = map[string]connect.Change{}
+	}
+	for _, c := range changes {
+		l.planned[c.ID] = c
+	}
 	return nil
+}
+
+// known returns the change as an execution before this one planned it, with
+// what it had found to stand before; or the change as it is.
+func (l *ledger) known(c connect.Change) (change connect.Change, before bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if planned, ok := l.planned[c.ID]; ok {
+		return planned, true
+	}
+	return c, false
 }
 
 // mark records that changes have come to a state.
@@ -101,24 +124,26 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
 		return fmt.Errorf("record changes as %s: %w", state, err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range changes {
+		delete(l.planned, c.ID)
+	}
 	if state == connect.ChangeDone {
-		l.mu.Lock()
 		l.made += len(changes)
-		l.mu.Unlock()
 	}
 	return nil
 }
 
 // found tells the ledger that these changes need not be made: their effect
-// stands. It reports whether some of them had been planned by an execution
-// before this one, and marks those done.
+// stands. It reports whether some of them had been planned, by this execution
+// or one before it, and marks those done.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
 	l.mu.Lock()
 	var done []connect.Change
 	for _, c := range changes {
 		if before, ok := l.planned[c.ID]; ok {
 			done = append(done, before)
-			delete(l.planned, c.ID)
 		}
 	}
 	l.stood += len(changes) - len(done)

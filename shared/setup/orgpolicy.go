@@ -61,29 +61,39 @@ func updateOrgPolicies(ctx context.Context, r *Run) error {
 
 // allowMembers makes the constraint allow every member in the project.
 func (r *Run) allowMembers(ctx context.Context, projectID string) (changed bool, err error) {
-	entry := r.ledger.entry(projectID, connect.ChangeOrgPolicy, memberDomains, "", "")
 	allowed, err := r.user.EffectivelyAllowsAll(ctx, projectID, memberDomains)
 	if err != nil {
 		return false, err
 	}
-	if allowed {
-		return r.ledger.found(ctx, []connect.Change{entry})
-	}
+	// What an execution before this one noted to have stood there is kept: by
+	// now it may read its own work.
+	entry, planned := r.ledger.known(r.ledger.entry(projectID, connect.ChangeOrgPolicy, memberDomains, "", ""))
 	set := func(etag string) error {
 		return r.ledger.apply(ctx, []connect.Change{entry}, func() error {
 			return r.user.AllowAll(ctx, projectID, memberDomains, etag)
 		})
 	}
-	err = set("")
-	if connect.CodeOf(err) == connect.Conflict {
-		// The project has a policy of its own: it is kept in the ledger.
-		own, readErr := r.user.OrgPolicy(ctx, projectID, memberDomains)
-		if readErr != nil {
-			return false, readErr
-		}
-		entry.Before = own.Spec
-		err = set(own.Etag)
+	if allowed {
+		return r.ledger.found(ctx, []connect.Change{entry})
 	}
+	if !planned {
+		if err = set(""); connect.CodeOf(err) != connect.Conflict {
+			return err == nil, err
+		}
+	}
+	own, err := r.user.OrgPolicy(ctx, projectID, memberDomains)
+	switch {
+	case connect.CodeOf(err) == connect.NotFound:
+		err = set("")
+		return err == nil, err
+	case err != nil:
+		return false, err
+	case own.AllowsAll: // it has not spread yet
+		return r.ledger.found(ctx, []connect.Change{entry})
+	}
+	// The project has a policy of its own: it is kept in the ledger.
+	entry.Before = own.Spec
+	err = set(own.Etag)
 	return err == nil, err
 }
 

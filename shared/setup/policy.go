@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"gcpconnect/shared/connect"
 )
@@ -42,45 +43,99 @@ func accountPolicy(cloud Cloud, l *ledger, projectID, email string) policyEditor
 // other writers come between. Beyond that the task is tried again later.
 const policyTries = 3
 
-// ensure makes the grants stand (or not stand, with present false) and
-// reports whether it, or an execution before it, changed anything for that.
-func (e policyEditor) ensure(ctx context.Context, grants []grant, present bool) (changed bool, err error) {
-	kind, apply := connect.ChangeAddBinding, (*Policy).Add
-	if !present {
-		kind, apply = connect.ChangeRemoveBinding, (*Policy).Remove
-	}
+// edit asks for a grant to stand in a policy, or not to.
+type edit struct {
+	grant
+	present bool
+}
+
+// ensure makes what edits asks of the policy true, and reports whether it, or
+// an execution before it, changed anything for that.
+func (e policyEditor) ensure(ctx context.Context, edits func(*Policy) []edit) (changed bool, err error) {
 	for range policyTries {
-		var policy *Policy
-		policy, err = e.read(ctx)
-		if err != nil {
-			return changed, err
-		}
-		var missing, standing []connect.Change
-		for _, g := range grants {
-			change := e.ledger.entry(e.projectID, kind, e.target, g.role, g.member)
-			if apply(policy, g.role, g.member) {
-				missing = append(missing, change)
-			} else {
-				standing = append(standing, change)
-			}
-		}
-		ours, err := e.ledger.found(ctx, standing)
-		if err != nil {
-			return changed, err
-		}
-		changed = changed || ours
-		if len(missing) == 0 {
-			return changed, nil
-		}
-		err = e.ledger.apply(ctx, missing, func() error { return e.write(ctx, policy) })
-		if err == nil {
-			return true, nil
+		var ours bool
+		if ours, err = e.once(ctx, edits); ours {
+			changed = true
 		}
 		if connect.CodeOf(err) != connect.Conflict {
 			return changed, err
 		}
 	}
 	return changed, err
+}
+
+// once is one read-modify-write.
+func (e policyEditor) once(ctx context.Context, edits func(*Policy) []edit) (changed bool, err error) {
+	policy, err := e.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	var missing, standing []connect.Change
+	for _, edit := range edits(policy) {
+		kind, apply := connect.ChangeAddBinding, policy.Add
+		if !edit.present {
+			kind, apply = connect.ChangeRemoveBinding, policy.Remove
+		}
+		change := e.ledger.entry(e.projectID, kind, e.target, edit.role, edit.member)
+		if apply(edit.role, edit.member) {
+			missing = append(missing, change)
+		} else {
+			standing = append(standing, change)
+		}
+	}
+	if changed, err = e.ledger.found(ctx, standing); err != nil || len(missing) == 0 {
+		return changed, err
+	}
+	if err := e.ledger.apply(ctx, missing, func() error { return e.write(ctx, policy) }); err != nil {
+		return changed, err
+	}
+	return true, nil
+}
+
+// adding asks for grants to stand, whatever else the policy says.
+func adding(grants []grant) func(*Policy) []edit {
+	return func(*Policy) []edit {
+		edits := make([]edit, len(grants))
+		for i, g := range grants {
+			edits[i] = edit{g, true}
+		}
+		return edits
+	}
+}
+
+// access asks for a project to give the user's two accounts their roles, or
+// none at all. Accounts that an earlier root project holds lose theirs either
+// way: nothing uses them any more.
+func access(userID string, grants []grant, enabled bool) func(*Policy) []edit {
+	return func(p *Policy) []edit {
+		var edits []edit
+		current := map[string]bool{}
+		if enabled {
+			edits = adding(grants)(p)
+			for _, g := range grants {
+				current[g.member] = true
+			}
+		}
+		for _, b := range p.Bindings {
+			for _, member := range b.Members {
+				if b.Condition == nil && ownAccount(userID, member) && !current[member] {
+					edits = append(edits, edit{grant{b.Role, member}, false})
+				}
+			}
+		}
+		return edits
+	}
+}
+
+// ownAccount reports whether a member is one of the user's two accounts, in
+// whichever project.
+func ownAccount(userID, member string) bool {
+	for _, suffix := range []string{"-f", "-r"} {
+		if strings.HasPrefix(member, serviceAccountMember(accountID(userID, suffix)+"@")) {
+			return true
+		}
+	}
+	return false
 }
 
 // grantsOf pairs members with their roles.

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"gcpconnect/shared/connect"
 )
@@ -62,31 +59,29 @@ func (s *Service) Access(ctx context.Context, userID string) ([]ProjectAccess, s
 	}
 	cloud := s.as(c)
 	grants := grantsOf(c.Accounts, &s.Settings)
-	access := make([]ProjectAccess, len(c.Projects))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(concurrency)
-	for i, p := range c.Projects {
-		group.Go(func() error {
-			access[i] = ProjectAccess{ID: p.ID, Name: p.Name, Root: p.ID == c.Accounts.RootProject}
-			policy, err := cloud.Policy(gctx, p.ID)
-			if connect.CodeOf(err) == connect.Forbidden {
-				access[i].Enabled = p.Enabled // as far as is known: the user may no longer look
-				return nil
-			}
-			if err != nil {
-				return wrap(err, "read the policy of %s", p.ID)
-			}
-			access[i].Enabled = holds(policy, grants)
-			granted, err := cloud.TestPermissions(gctx, p.ID, []string{"resourcemanager.projects.setIamPolicy"})
-			access[i].HasPermission = len(granted) == 1
-			return wrap(err, "test permissions in %s", p.ID)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	projects := make([]ProjectAccess, len(c.Projects))
+	err = concurrently(ctx, len(projects), func(ctx context.Context, i int) error {
+		known := c.Projects[i]
+		p := &projects[i]
+		*p = ProjectAccess{ID: known.ID, Name: known.Name, Root: known.ID == c.Accounts.RootProject}
+		policy, err := cloud.Policy(ctx, known.ID)
+		if connect.CodeOf(err) == connect.Forbidden {
+			p.Enabled = known.Enabled // as far as is known: the user may no longer look
+			return nil
+		}
+		if err != nil {
+			return wrap(err, "read the policy of %s", known.ID)
+		}
+		p.Enabled = holds(policy, grants)
+		granted, err := cloud.TestPermissions(ctx, known.ID, []string{"resourcemanager.projects.setIamPolicy"})
+		p.HasPermission = len(granted) == 1
+		return wrap(err, "test permissions in %s", known.ID)
+	})
+	if err != nil {
 		return nil, "", s.noted(ctx, c, err)
 	}
-	slices.SortFunc(access, func(a, b ProjectAccess) int { return strings.Compare(a.ID, b.ID) })
-	return access, c.Accounts.RootProject, nil
+	slices.SortFunc(projects, func(a, b ProjectAccess) int { return strings.Compare(a.ID, b.ID) })
+	return projects, c.Accounts.RootProject, nil
 }
 
 // AccessChange asks for a project's access to be as Enabled says, and holds
@@ -116,26 +111,17 @@ func (s *Service) SetAccess(ctx context.Context, userID string, changes []Access
 	cloud := s.as(c)
 	grants := grantsOf(c.Accounts, &s.Settings)
 	book := &ledger{store: s.Store, userID: userID, salt: connect.NewID()}
-	var mu sync.Mutex
-	var dead error
-	var group errgroup.Group
-	group.SetLimit(concurrency)
-	for i := range changes {
-		group.Go(func() error {
-			change := &changes[i]
-			_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, grants, change.Enabled)
-			change.Err = accessError(change.ID, err)
-			if connect.CodeOf(err) == connect.NeedsReauth {
-				mu.Lock()
-				dead = err
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // never an error: each is kept beside its project
-	if dead != nil {
-		return nil, s.noted(ctx, c, dead)
+	err = concurrently(ctx, len(changes), func(ctx context.Context, i int) error {
+		change := &changes[i]
+		_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, access(userID, grants, change.Enabled))
+		if connect.CodeOf(err) == connect.NeedsReauth {
+			return err
+		}
+		change.Err = accessError(change.ID, err) // kept beside its project
+		return nil
+	})
+	if err != nil {
+		return nil, s.noted(ctx, c, err)
 	}
 	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
 		if now.Generation != c.Generation {

@@ -103,6 +103,7 @@ var errTimeUp = errors.New("the step's time is up")
 // work that a retry cannot mend (or of the last delivery) is recorded in the
 // project; it never touches another project.
 func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work func(context.Context, *connect.Project) error) error {
+	whole := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
 	var failed, wait error // under r.mu
@@ -123,7 +124,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 			}
 			err := errTimeUp
 			if time.Now().Before(r.leaveAt) {
-				err = work(ctx, &p)
+				err = safely(func() error { return work(ctx, &p) })
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -141,7 +142,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 				if before, ok := errors.AsType[later](wait); !ok || before.after > again.after {
 					wait = again
 				}
-			case err != nil && retryable(err) && !r.last:
+			case err != nil && retryable(err) && (!r.last || whole.Err() != nil):
 				failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
 			case err != nil:
 				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
@@ -158,6 +159,9 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	if err := whole.Err(); err != nil { // some were not begun
+		return connect.Errorf(connect.Unavailable, "The step was cut off.").Because(errors.Join(err, failed))
 	}
 	if failed != nil {
 		return r.laterIf(done > 0, failed)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -47,6 +46,8 @@ var (
 	errBehind = errors.New("the setup is past this task")
 	errBusy   = errors.New("another execution holds the lease")
 	errLost   = errors.New("the lease is no longer ours")
+	// errForeign: the connection is down or of another generation.
+	errForeign = errors.New("the connection is another")
 )
 
 // Handle executes a task: claim, run, commit, enqueue. Nil means that the
@@ -228,21 +229,16 @@ func retryable(err error) bool {
 }
 
 // execute runs the step under its deadline. A panic is an error like another.
-func (r *Run) execute(ctx context.Context) (err error) {
+func (r *Run) execute(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			r.log.ErrorContext(ctx, "step panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	if r.Setup.Executions > 1 {
+	step := &Steps[StepNumber(r.Setup.Step)-1]
+	if step.writes && (r.Setup.Executions > 1 || r.Setup.Attempt > 0) {
 		if err := r.ledger.recover(ctx); err != nil {
 			return err
 		}
 	}
-	return Steps[StepNumber(r.Setup.Step)-1].run(ctx, r)
+	return safely(func() error { return step.run(ctx, r) })
 }
 
 var _ slog.LogValuer = Task{}

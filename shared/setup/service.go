@@ -31,27 +31,37 @@ func errRunning() error {
 	return connect.Errorf(connect.Conflict, "A setup is running. Wait until it has ended, or disconnect.")
 }
 
+// connectTimeout bounds what follows a consent: four short operations.
+const connectTimeout = 20 * time.Second
+
 // Connect stores the tokens of a consent, makes the connection and starts its
 // first setup. A connection that stands is replaced, and its setup ends.
 func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*connect.Setup, error) {
+	// A browser that leaves now must not leave tokens that nobody refers to.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
 	ref := l.Tokens()
 	if _, err := s.Tokens.vault.Put(ctx, ref, g.Token, 0); err != nil {
 		return nil, fmt.Errorf("store tokens: %w", err)
 	}
 	var made *connect.Setup
-	var replaced connect.TokenRef
-	_, err := s.Store.UpdateConnection(ctx, l.UserID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+	var other bool // the connection was another Google account's
+	c, err := s.Store.UpdateConnection(ctx, l.UserID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
 		if current != nil {
 			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
 		}
-		replaced = c.Tokens
+		other = c.Subject != g.Subject
 		next := &connect.Connection{
 			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
 			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: ref,
 			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
+			Stale: c.Stale,
 		}
-		if c.Subject == g.Subject { // the same Google account: what was set up for it still stands
+		if c.Tokens != "" {
+			next.Stale = append(next.Stale, c.Tokens)
+		}
+		if !other { // the same Google account: what was set up for it still stands
 			next.Accounts, next.Projects = c.Accounts, c.Projects
 		}
 		*c = *next
@@ -59,14 +69,48 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*conn
 		return made, nil
 	})
 	if err != nil {
+		// Whether the connection refers to the tokens is not known where the
+		// store did not answer; what it does not refer to is of no use.
 		return nil, fmt.Errorf("make connection: %w", err)
 	}
-	if replaced != "" {
-		if err := s.Tokens.vault.Delete(ctx, replaced); err != nil {
-			s.Log.WarnContext(ctx, "tokens of the replaced connection stay for now", "ref", replaced, "error", err)
+	if err := s.deleteStale(ctx, c); err != nil {
+		s.Log.WarnContext(ctx, "tokens of replaced connections stay for now", "error", err)
+	}
+	if other {
+		if err := s.forgetResources(ctx, c); err != nil {
+			s.Log.WarnContext(ctx, "resources of the replaced connection stay for now", "error", err)
 		}
 	}
 	return made, s.start(ctx, made)
+}
+
+// deleteStale deletes the tokens of connections that are no more. The
+// connection names them until they are gone.
+func (s *Service) deleteStale(ctx context.Context, c *connect.Connection) error {
+	if len(c.Stale) == 0 {
+		return nil
+	}
+	for _, ref := range c.Stale {
+		if err := s.Tokens.vault.Delete(ctx, ref); err != nil {
+			return fmt.Errorf("delete tokens: %w", err)
+		}
+	}
+	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		now.Stale = slices.DeleteFunc(now.Stale, func(ref connect.TokenRef) bool { return slices.Contains(c.Stale, ref) })
+		return nil, nil
+	})
+	return err
+}
+
+// forgetResources deletes what was discovered for generations before c's.
+func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) error {
+	if err := s.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
+		return fmt.Errorf("delete resources: %w", err)
+	}
+	if err := s.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
+		return fmt.Errorf("delete discoveries: %w", err)
+	}
+	return nil
 }
 
 // newSetup makes a setup for c and points c at it. It runs in transactions'
@@ -130,7 +174,7 @@ func (s *Service) Restart(ctx context.Context, userID string, selected []string)
 			return nil, err
 		}
 	}
-	return s.begin(ctx, c, func(made, current *connect.Setup) error {
+	return s.begin(ctx, c, func(_ *connect.Connection, made, current *connect.Setup) error {
 		made.Selected = selected
 		if len(selected) > 0 {
 			return nil
@@ -149,17 +193,35 @@ func (s *Service) idle(ctx context.Context, c *connect.Connection) error {
 		return nil
 	case err != nil:
 		return err
-	case !current.State.Ended():
+	case !current.State.Ended() && !stalled(current, time.Now()):
 		return errRunning()
 	}
 	return nil
 }
 
+// stalledAfter is longer than any setup waits for its next task and for the
+// queue's last delivery of it.
+const stalledAfter = 15 * time.Minute
+
+// stalled reports whether a setup has stopped moving: its task was lost. It
+// must not keep its user from trying again.
+func stalled(s *connect.Setup, now time.Time) bool {
+	moved := s.UpdatedAt
+	if s.DueAt.After(moved) {
+		moved = s.DueAt
+	}
+	return !s.Lease.Live(now) && now.Sub(moved) > stalledAfter
+}
+
 // begin makes a setup for the connection as c was read, unless one is running
 // or the connection is another by now.
-func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(made, current *connect.Setup) error) (*connect.Setup, error) {
+func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(now *connect.Connection, made, current *connect.Setup) error) (*connect.Setup, error) {
 	var made *connect.Setup
 	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		at := time.Now()
+		if current != nil && stalled(current, at) {
+			current.End(connect.StateFailed, CodeBroken, "The setup stopped moving.", at)
+		}
 		switch {
 		case !now.Connected || now.Generation != c.Generation:
 			return nil, errNotConnected()
@@ -168,8 +230,8 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(ma
 		case current != nil && !current.State.Ended():
 			return nil, errRunning()
 		}
-		made = newSetup(now, time.Now())
-		return made, fill(made, current)
+		made = newSetup(now, at)
+		return made, fill(now, made, current)
 	})
 	if err != nil {
 		return nil, err
@@ -211,15 +273,16 @@ func (s *Service) checkSelection(ctx context.Context, c *connect.Connection, sel
 	if err != nil {
 		return s.noted(ctx, c, err)
 	}
+	active := activeProjects(all, s.Settings.IncludeSysProjects)
 	var visible []CloudProject
 	var bad []string
 	for _, id := range selected {
-		i := slices.IndexFunc(all, func(p CloudProject) bool { return p.ID == id && p.State == "ACTIVE" })
+		i := slices.IndexFunc(active, func(p CloudProject) bool { return p.ID == id })
 		if i < 0 {
 			bad = append(bad, id+" (not visible or not active)")
 			continue
 		}
-		visible = append(visible, all[i])
+		visible = append(visible, active[i])
 	}
 	billing, err := readBilling(ctx, cloud, visible, map[string]bool{})
 	if err != nil {
@@ -289,19 +352,12 @@ func (s *Service) ChooseRoot(ctx context.Context, userID, projectID string) (*co
 	if missing := without(rootPermissions, granted); len(missing) > 0 {
 		return nil, connect.Errorf(connect.Invalid, "project_id %q cannot hold the service accounts: you lack %s there. Ask for Service Account Admin.", projectID, strings.Join(missing, ", "))
 	}
-	if _, err := s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-		if now.Generation != c.Generation {
-			return nil, errNotConnected()
-		}
-		now.PreferredRoot = projectID
-		return nil, nil
-	}); err != nil {
-		return nil, err
-	}
-	return s.begin(ctx, c, func(made, _ *connect.Setup) error {
-		made.PreferredRoot = projectID
-		for _, p := range c.Projects {
-			made.Selected = append(made.Selected, p.ID)
+	return s.begin(ctx, c, func(now *connect.Connection, made, _ *connect.Setup) error {
+		now.PreferredRoot, made.PreferredRoot = projectID, projectID
+		for _, p := range now.Projects {
+			if p.Enabled || p.ID == projectID { // access that was taken away stays away
+				made.Selected = append(made.Selected, p.ID)
+			}
 		}
 		return nil
 	})
@@ -322,24 +378,10 @@ func (s *Service) Disconnect(ctx context.Context, userID string) error {
 	if err != nil {
 		return err
 	}
-	if c.Tokens != "" {
-		if err := s.Tokens.vault.Delete(ctx, c.Tokens); err != nil {
-			return fmt.Errorf("delete tokens: %w", err)
-		}
+	if err := s.deleteStale(ctx, c); err != nil {
+		return err
 	}
-	if err := s.Store.DeleteResources(ctx, userID, connect.ResourceFilter{}); err != nil {
-		return fmt.Errorf("delete resources: %w", err)
-	}
-	if err := s.Store.DeleteDiscoveries(ctx, userID, c.Generation); err != nil {
-		return fmt.Errorf("delete discoveries: %w", err)
-	}
-	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-		if !now.Connected && now.Tokens == c.Tokens {
-			now.Tokens = ""
-		}
-		return nil, nil
-	})
-	return err
+	return s.forgetResources(ctx, c)
 }
 
 // Rediscover runs the discovery of the connection's projects again.

@@ -58,7 +58,8 @@ type Step struct {
 	Progress int    // percent when it starts
 	Done     int    // percent when it ends
 
-	run func(ctx context.Context, r *Run) error
+	run    func(ctx context.Context, r *Run) error
+	writes bool // it changes the customer's cloud
 }
 
 // Steps is the chain, in order.
@@ -69,19 +70,19 @@ var Steps = []Step{
 	},
 	{
 		Name: "enable-apis", Status: "Enabling required APIs", Progress: 30, Done: 30,
-		Failure: "Error enabling required APIs", run: enableAPIs,
+		Failure: "Error enabling required APIs", run: enableAPIs, writes: true,
 	},
 	{
 		Name: "create-service-accounts", Status: "Creating Aurora's service accounts", Progress: 50, Done: 50,
-		Failure: "Aurora full-access setup had errors", run: createServiceAccounts,
+		Failure: "Aurora full-access setup had errors", run: createServiceAccounts, writes: true,
 	},
 	{
 		Name: "grant-access", Status: "Granting access to projects", Progress: 60, Done: 60,
-		Failure: "Aurora full-access setup had errors", run: grantAccess,
+		Failure: "Aurora full-access setup had errors", run: grantAccess, writes: true,
 	},
 	{
 		Name: "update-org-policies", Status: "Updating organization policies", Progress: 70, Done: 70,
-		Failure: "Org Policy update failed for some projects", run: updateOrgPolicies,
+		Failure: "Org Policy update failed for some projects", run: updateOrgPolicies, writes: true,
 	},
 	{
 		Name: "verify-permissions", Status: "Verifying permissions", Progress: 75, Done: 90,

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -40,8 +38,16 @@ func validateProjects(ctx context.Context, r *Run) error {
 	}
 	before := len(s.Billing)
 	billing, err := readBilling(ctx, r.user, candidates, s.Billing)
-	if err != nil && !r.last {
+	switch {
+	case billing == nil:
+		return err
+	case err != nil && !r.last:
 		return r.laterIf(len(s.Billing) > before, err)
+	}
+	for _, p := range candidates {
+		if b := billing[p.ID]; b.err != nil {
+			s.Warn(connect.Warning{Code: "billing_unknown", ProjectID: p.ID, Message: "The billing of " + p.ID + " could not be read, so it was left out: " + connect.MessageOf(b.err) + " Select it to try again."})
+		}
 	}
 	eligible := make([]CloudProject, 0, len(candidates))
 	for _, p := range candidates {
@@ -104,39 +110,39 @@ type billed struct {
 
 // readBilling reads the billing of projects concurrently, but for those that
 // are in known, to which it adds what it reads. A project whose billing may
-// not be read counts as unbilled; the error is of those that may be readable
-// later.
+// not be read counts as unbilled; the error beside a map is of those that may be
+// readable later.
 func readBilling(ctx context.Context, cloud Cloud, projects []CloudProject, known map[string]bool) (map[string]billed, error) {
 	var mu sync.Mutex
 	result := make(map[string]billed, len(projects))
-	var failed error
-	var group errgroup.Group
-	group.SetLimit(concurrency)
+	var unknown []CloudProject
 	for _, p := range projects {
-		mu.Lock()
-		enabled, ok := known[p.ID]
-		if ok {
+		if enabled, ok := known[p.ID]; ok {
 			result[p.ID] = billed{enabled: enabled}
+		} else {
+			unknown = append(unknown, p)
 		}
-		mu.Unlock()
-		if ok {
-			continue
-		}
-		group.Go(func() error {
-			enabled, err := cloud.BillingEnabled(ctx, p.ID)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				known[p.ID] = enabled
-			case retryable(err) || connect.CodeOf(err) == connect.NeedsReauth:
-				failed = fmt.Errorf("read billing of %s: %w", p.ID, err)
-			}
-			result[p.ID] = billed{enabled, err}
-			return nil
-		})
 	}
-	_ = group.Wait() // never an error: each is kept beside its project
+	var failed error
+	err := concurrently(ctx, len(unknown), func(ctx context.Context, i int) error {
+		id := unknown[i].ID
+		enabled, err := cloud.BillingEnabled(ctx, id)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			known[id] = enabled
+		case connect.CodeOf(err) == connect.NeedsReauth:
+			return err
+		case retryable(err):
+			failed = fmt.Errorf("read billing of %s: %w", id, err)
+		}
+		result[id] = billed{enabled, err}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	return result, failed
 }
 
@@ -173,13 +179,23 @@ func chooseRoot(ctx context.Context, r *Run, active, eligible []CloudProject) er
 		}
 		s.Warn(connect.Warning{Code: "root_project_changed", ProjectID: id, Message: "The preferred root project can no longer hold Aurora's service accounts: it needs active billing and permission to create service accounts."})
 	}
-	for _, p := range eligible {
-		granted, err := r.user.TestPermissions(ctx, p.ID, rootPermissions)
-		if err != nil && (retryable(err) || connect.CodeOf(err) == connect.NeedsReauth) {
-			return fmt.Errorf("test IAM access in %s: %w", p.ID, err)
+	// The first usually fits; where it does not, many at once are asked.
+	for first, n := 0, 1; first < len(eligible); first, n = first+n, concurrency {
+		batch := eligible[first:min(first+n, len(eligible))]
+		fits := make([]bool, len(batch))
+		err := concurrently(ctx, len(batch), func(ctx context.Context, i int) error {
+			granted, err := r.user.TestPermissions(ctx, batch[i].ID, rootPermissions)
+			if err != nil && (retryable(err) || connect.CodeOf(err) == connect.NeedsReauth) {
+				return fmt.Errorf("test IAM access in %s: %w", batch[i].ID, err)
+			}
+			fits[i] = err == nil && len(granted) == len(rootPermissions)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if err == nil && len(granted) == len(rootPermissions) {
-			s.RootProject = p.ID
+		if i := slices.Index(fits, true); i >= 0 {
+			s.RootProject = batch[i].ID
 			return nil
 		}
 	}

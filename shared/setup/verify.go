@@ -32,10 +32,7 @@ func verifyPermissions(ctx context.Context, r *Run) error {
 	s.Progress = max(s.Progress, 75+15*s.Propagation.Checks/s.Propagation.Total)
 
 	pending := slices.ContainsFunc(s.Projects, func(p connect.Project) bool { return unsettled(&p) || unverified(&p) })
-	if !pending {
-		return nil
-	}
-	if s.Propagation.Checks < s.Propagation.Total {
+	if pending && s.Propagation.Checks < s.Propagation.Total {
 		for _, err := range problems {
 			if err != nil && !errors.As(err, new(later)) {
 				r.log.InfoContext(ctx, "check did not come through", "check", s.Propagation.Checks, "error", err)
@@ -43,7 +40,7 @@ func verifyPermissions(ctx context.Context, r *Run) error {
 		}
 		return Later(max(0, r.Settings.CheckInterval-time.Since(started)))
 	}
-	return r.giveUp(ctx)
+	return r.concludeChecks(ctx)
 }
 
 func unsettled(p *connect.Project) bool  { return p.APIs == connect.OutcomeStarted }
@@ -56,7 +53,14 @@ func (r *Run) settleOperations(ctx context.Context) error {
 		func(ctx context.Context, p *connect.Project) error {
 			e := r.enabling(p)
 			if err := e.settle(ctx); err != nil {
-				return apiError(p.ID, err)
+				err = apiError(p.ID, err)
+				if p.APIs = r.outcome(err); p.APIs == "" {
+					p.APIs = connect.OutcomeStarted // the next check asks again
+					return err
+				}
+				p.Operations = nil
+				p.Fail(stepEnable, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
+				return nil
 			}
 			e.conclude()
 			return nil
@@ -113,13 +117,12 @@ func (r *Run) notVerified(p *connect.Project, why string) {
 		" in time (" + strings.TrimSuffix(why, ".") + "). Retry in some minutes; if it stays, check whether an organization policy or a deny policy blocks service accounts."})
 }
 
-// giveUp ends the checks with what is known: which projects are verified, and
-// why the others are not.
-func (r *Run) giveUp(ctx context.Context) error {
+// concludeChecks ends the checks with what is known: which projects are verified,
+// and why the others are not.
+func (r *Run) concludeChecks(ctx context.Context) error {
 	s := r.Setup
 	for i := range s.Projects {
-		p := &s.Projects[i]
-		if unsettled(p) {
+		if p := &s.Projects[i]; unsettled(p) {
 			p.APIs = connect.OutcomeFailed
 			p.Fail(stepEnable, connect.ProjectError{Code: connect.Unavailable, Message: "Error enabling required APIs in project " + p.ID + ": Google has not finished enabling them. Retry in some minutes."})
 		}

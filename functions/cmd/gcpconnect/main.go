@@ -47,7 +47,7 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context) error {
-	cfg, err := config.FromEnvironment(ctx, os.LookupEnv)
+	cfg, err := config.FromEnvironment(ctx, os.LookupEnv, functions.Names())
 	if err != nil {
 		return err
 	}
@@ -58,10 +58,6 @@ func run(ctx context.Context) error {
 		return err
 	}
 	functions.Register(a.Handlers)
-	handler, err := a.Handler(cfg.FunctionTarget)
-	if err != nil {
-		return err
-	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(cfg.ListenHost(), cfg.Port))
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -69,7 +65,7 @@ func run(ctx context.Context) error {
 	// The framework's own Start is a bare ListenAndServe: it has no timeouts
 	// and drops requests when the process is told to stop.
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
+		Handler: a.Handler(cfg.FunctionTarget), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
