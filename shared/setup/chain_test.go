@@ -55,21 +55,42 @@ func (q *queue) Enqueue(_ context.Context, t connect.Task) error {
 // store is the embedded store, with a place to come between.
 type store struct {
 	*memory.Store
-	mu                sync.Mutex
-	beforeSaveChanges func([]connect.Change) error
+	mu                 sync.Mutex
+	beforeSaveChanges  func([]connect.Change) error
+	afterUpdateSetup   func()
+	afterSaveResources func()
+}
+
+func (s *store) UpdateSetup(ctx context.Context, id string, fn func(*connect.Connection, *connect.Setup) error) (*connect.Connection, *connect.Setup, error) {
+	c, made, err := s.Store.UpdateSetup(ctx, id, fn)
+	if s.afterUpdateSetup != nil {
+		s.afterUpdateSetup()
+	}
+	return c, made, err
+}
+
+func (s *store) SaveResources(ctx context.Context, userID string, resources []connect.Resource) error {
+	err := s.Store.SaveResources(ctx, userID, resources)
+	if s.afterSaveResources != nil {
+		s.afterSaveResources()
+	}
+	return err
 }
 
 func (s *store) SaveChanges(ctx context.Context, userID string, changes []connect.Change) error {
-	s.mu.Lock()
-	var err error
-	if s.beforeSaveChanges != nil {
-		err = s.beforeSaveChanges(changes)
-	}
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.before(changes); err != nil {
 		return err
 	}
 	return s.Store.SaveChanges(ctx, userID, changes)
+}
+
+func (s *store) before(changes []connect.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.beforeSaveChanges == nil {
+		return nil
+	}
+	return s.beforeSaveChanges(changes)
 }
 
 // direct serves requests without a network.
@@ -99,6 +120,12 @@ func (noRefresh) Refresh(context.Context, connect.Token) (connect.Token, error) 
 // a setup that is about to begin.
 func run(t *testing.T, n int, body func(*chain, *connect.Setup)) {
 	t.Helper()
+	runWith(t, n, func(*emulated.Scenario) {}, body)
+}
+
+// runWith is run with another scenario.
+func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*chain, *connect.Setup)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		scenario := &emulated.Scenario{
 			Users:         []emulated.User{{Email: owner, Sub: "100000000000000000001", Domain: "example.com"}},
@@ -115,6 +142,7 @@ func run(t *testing.T, n int, body func(*chain, *connect.Setup)) {
 				BillingAccount: "01A2B3-C4D5E6-F70819", Bindings: []emulated.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
 			})
 		}
+		change(scenario)
 		server, err := emulated.NewServer(emulated.Options{Scenario: scenario, PublicURL: "http://google.test"})
 		if err != nil {
 			t.Fatal(err)
@@ -172,6 +200,13 @@ func (c *chain) deliver() {
 	}
 }
 
+// attempt delivers the due task when it is due, whatever comes of it.
+func (c *chain) attempt(ctx context.Context) error {
+	c.t.Helper()
+	time.Sleep(time.Until(c.queue.tasks[len(c.queue.tasks)-1].At))
+	return c.Handle(ctx, c.due(), setup.Delivery{})
+}
+
 // until delivers tasks until the step is due.
 func (c *chain) until(step string) {
 	c.t.Helper()
@@ -183,7 +218,7 @@ func (c *chain) until(step string) {
 // finish delivers tasks until the setup has ended, and returns it.
 func (c *chain) finish(id string) *connect.Setup {
 	c.t.Helper()
-	for range 50 {
+	for range 80 {
 		s, err := c.store.Setup(c.t.Context(), id)
 		if err != nil {
 			c.t.Fatal(err)
@@ -191,7 +226,9 @@ func (c *chain) finish(id string) *connect.Setup {
 		if s.State.Ended() {
 			return s
 		}
-		c.deliver()
+		if err := c.attempt(c.t.Context()); err != nil { // the queue would try again
+			time.Sleep(5 * time.Second)
+		}
 	}
 	c.t.Fatal("the setup does not end")
 	return nil
