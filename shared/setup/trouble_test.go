@@ -46,6 +46,7 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 	for name, tt := range map[string]struct {
 		scenario func(*emulated.Scenario)
 		faults   []emulated.Fault
+		calls    string // a method that the trouble makes the chain call
 	}{
 		"as many conflicts as are tried at once": {faults: []emulated.Fault{
 			{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-1", Code: 409, Count: 3},
@@ -65,7 +66,8 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 		},
 		"the second batch of APIs refused for a while": {
 			scenario: onlyServiceUsage,
-			faults:   []emulated.Fault{{Method: "serviceusage.services.batchEnable", Text: "vpcaccess", Code: 503, Count: 16}},
+			faults:   []emulated.Fault{{Method: "serviceusage.services.batchEnable", Project: "project-2", Text: "vpcaccess", Code: 503, Count: 8}},
+			calls:    "serviceusage.services.batchEnable",
 		},
 		"a batch that fails as a whole once, and then a busy Google": {
 			scenario: func(s *emulated.Scenario) {
@@ -73,9 +75,9 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 				for i := range s.Projects[1:] {
 					s.Projects[1+i].ServiceFailures = []emulated.ServiceFailure{{Service: "vpcaccess.googleapis.com", At: "operation", Times: 1}}
 				}
-				s.Latencies.Operation = emulated.Duration(15 * time.Second)
 			},
-			faults: []emulated.Fault{{Method: "serviceusage.services.enable", Code: 503, Count: 6}},
+			faults: []emulated.Fault{{Method: "serviceusage.services.enable", Project: "project-2", Code: 503, Count: 5}},
+			calls:  "serviceusage.services.enable",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,13 +93,18 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 				}
 				c.Settings.MaxChecks = 20
 				c.wantTruth(c.finish(made.ID))
+				if tt.calls != "" && c.google.CallCounts().ByMethod[tt.calls] == 0 {
+					t.Errorf("%s was never called: there was no trouble", tt.calls)
+				}
 			})
 		})
 	}
 }
 
-// onlyServiceUsage makes everything be enabled by the setup, in two batches.
+// onlyServiceUsage makes everything be enabled by the setup, in two batches of
+// 15 s.
 func onlyServiceUsage(s *emulated.Scenario) {
+	s.Latencies.Operation = emulated.Duration(15 * time.Second)
 	for i := range s.Projects[1:] {
 		s.Projects[1+i].EnabledAPIs = &[]string{"serviceusage.googleapis.com"}
 	}
