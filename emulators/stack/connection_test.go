@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 )
 
@@ -291,13 +292,49 @@ func TestAnswersToBadRequestsNameTheField(t *testing.T) {
 			{"POST", "/tasks/enable-apis", map[string]any{}, 401, "queue"},
 		} {
 			body := y.call(tt.status, tt.method, tt.path, tt.body, nil)
-			if !strings.Contains(body, tt.words) || tt.path != "/nowhere" && !strings.Contains(body, `"code":"`) {
+			if !strings.Contains(body, tt.words) || !strings.Contains(body, `"code":"`) {
 				t.Errorf("%s %s answered %s, want words %q and a code", tt.method, tt.path, body, tt.words)
 			}
 		}
 		y.user = y.newUser("")
 		y.call(401, "GET", "/api/gcp/connection", nil, nil)
-		y.user = y.newUser(strings.Repeat("x", 300))
-		y.call(400, "GET", "/api/gcp/connection", nil, nil)
+		for _, id := range []string{strings.Repeat("x", 300), "J\xf6rg"} {
+			y.user = y.newUser(id)
+			y.call(400, "GET", "/api/gcp/connection", nil, nil)
+		}
+		y.user = y.newUser("user-1")
+		many := make([]string, 40_000)
+		for i := range many {
+			many[i] = "project-x"
+		}
+		y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": many}, nil)
+	})
+}
+
+func TestAnotherGoogleAccountSeesNothingOfTheFormer(t *testing.T) {
+	t.Parallel()
+	s := scenario(2, func(s *google.Scenario) {
+		s.Users = append(s.Users, google.User{Email: "second@example.com", Sub: "100000000000000000002", Domain: "example.com"})
+		project(s, "project-002").Bindings[0].Members = []string{"user:second@example.com"}
+	})
+	run(t, s, nil, func(y *system) {
+		connect := func(account string) {
+			t.Helper()
+			login, task, err := y.user.Connect(y.t.Context(), demo.Choice{Account: account})
+			if err != nil || login != "gcp_setup_pending" {
+				t.Fatal(login, err)
+			}
+			y.wantSuccess(y.await(task), 1, 1)
+			if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		connect(owner)
+		y.discovered("project-001")
+		connect("second@example.com")
+		y.discovered("project-002")
+		if body := y.call(200, "GET", "/api/gcp/resources?page_size=1000", nil, nil); strings.Contains(body, "project-001") {
+			t.Errorf("resources of the former account are shown: %s", body)
+		}
 	})
 }

@@ -109,11 +109,14 @@ func TestMoreProjectsThanAreTakenUnaskedNeedSelection(t *testing.T) {
 
 func TestSelectionNamesWhatCannotBeSetUp(t *testing.T) {
 	t.Parallel()
-	s := scenario(6, func(s *google.Scenario) { project(s, "project-006").BillingAccount = "" })
+	s := scenario(7, func(s *google.Scenario) {
+		project(s, "project-006").BillingAccount = ""
+		project(s, "project-007").ID = "sys-00000000000000000000000001"
+	})
 	run(t, s, map[string]string{"MAX_SELECTED_PROJECTS": "3"}, func(y *system) {
 		y.wantSuccess(y.complete(), 5, 5)
-		body := y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"project-001", "project-006", "other"}}, nil)
-		if !strings.Contains(body, "project-006 (no active billing)") || !strings.Contains(body, "other (not visible") || strings.Contains(body, "project-001") {
+		body := y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"project-001", "project-006", "sys-00000000000000000000000001"}}, nil)
+		if !strings.Contains(body, "project-006 (no active billing)") || !strings.Contains(body, "sys-00000000000000000000000001 (not visible") || strings.Contains(body, "project-001") {
 			t.Errorf("the answer is %s", body)
 		}
 		y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"a", "b", "c", "d"}}, nil)
@@ -166,6 +169,9 @@ func TestOneForbiddenProjectDoesNotTouchTheOthers(t *testing.T) {
 		y.wantSuccess(final, 2, 3)
 		if !strings.Contains(final.Result.Redirect, "partial_setup=true") || !strings.Contains(final.Result.Redirect, "propagation_partial=true") {
 			t.Errorf("redirect_params = %q", final.Result.Redirect)
+		}
+		if !strings.Contains(final.Result.Message, "Propagation verification: PARTIAL (2/3 projects)") {
+			t.Errorf("message = %q", final.Result.Message)
 		}
 		if !strings.Contains(projectError(final, "project-002"), "then retry") {
 			t.Errorf("the project's error is %q", projectError(final, "project-002"))

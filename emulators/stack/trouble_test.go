@@ -261,6 +261,7 @@ func TestCallbackWorksOnceAndOnlyInTheBrowserThatBegan(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		want(y.user, late, "gcp_expired")
 		again := begin()
+		y.call(400, "HEAD", strings.TrimPrefix(again, y.URL), nil, nil) // a preview uses nothing up
 		want(y.user, again, "gcp_setup_pending")
 		want(y.user, again, "gcp_expired")
 		y.call(400, "GET", "/callback?code=x", nil, nil)
