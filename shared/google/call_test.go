@@ -3,6 +3,7 @@ package google
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 const (
 	account  = `{"email":"a@p.iam.gserviceaccount.com","uniqueId":"123"}`
 	busy     = `{"error":{"code":503,"message":"The service is currently unavailable.","status":"UNAVAILABLE"}}`
+	slow     = `{"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.5s"}]}}`
 	expired  = `{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED"}}`
 	disabled = `{"error":{"code":403,"message":"Disabled.","status":"PERMISSION_DENIED","details":[{"reason":"SERVICE_DISABLED"}]}}`
 	notTheir = `{"error":{"code":403,"message":"Denied.","status":"PERMISSION_DENIED","details":[{"reason":"USER_PROJECT_DENIED"}]}}`
@@ -41,6 +43,9 @@ func TestRetries(t *testing.T) {
 		{"a busy Google is asked again", []func() (*http.Response, error){answering(503, busy), answering(429, busy), answering(500, "<html>"), answering(200, account)}, "", 4, 0, 1750 * time.Millisecond},
 		{"a lost connection is made again", []func() (*http.Response, error){reset, answering(200, account)}, "", 2, 0, 250 * time.Millisecond},
 		{"four tries are enough", []func() (*http.Response, error){answering(503, busy)}, connect.Unavailable, 4, 0, 1750 * time.Millisecond},
+		{"a wait that the details ask for as well", []func() (*http.Response, error){answering(429, slow), answering(200, account)}, "", 2, 1500 * time.Millisecond, 1500 * time.Millisecond},
+		{"the longest wait that is kept", []func() (*http.Response, error){answering(503, busy, "Retry-After", "3"), answering(200, account)}, "", 2, 3 * time.Second, 3 * time.Second},
+		{"a date to wait for", []func() (*http.Response, error){answering(503, busy, "Retry-After", "Sat, 01 Jan 2000 00:00:02 GMT"), answering(200, account)}, "", 2, 2 * time.Second, 2 * time.Second},
 		{"a short wait that Google asks for is kept", []func() (*http.Response, error){answering(429, busy, "Retry-After", "2"), answering(200, account)}, "", 2, 2 * time.Second, 2 * time.Second},
 		{"a long one is left to the caller", []func() (*http.Response, error){answering(429, busy, "Retry-After", "30")}, connect.Unavailable, 1, 0, 0},
 		{"short waits add up to some seconds only", []func() (*http.Response, error){answering(503, busy, "Retry-After", "3")}, connect.Unavailable, 3, 6 * time.Second, 8 * time.Second},
@@ -67,6 +72,56 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestPausesGrow: each pause is random, up to a bound that doubles to a second.
+func TestPausesGrow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		send := roundTrip(func(*http.Request) (*http.Response, error) {
+			at = append(at, time.Now())
+			return reply(503, busy)
+		})
+		differ := map[time.Duration]bool{}
+		for range 20 {
+			at = nil
+			_, _ = as(t, send, nil).Account(t.Context(), "p", "a")
+			for i, bound := range []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second} {
+				pause := at[i+1].Sub(at[i])
+				if differ[pause] = true; pause <= 0 || pause > bound {
+					t.Errorf("pause %d is %v, want at most %v", i, pause, bound)
+				}
+			}
+		}
+		if len(differ) < 30 {
+			t.Errorf("60 pauses have %d lengths: instances would come back all at once", len(differ))
+		}
+	})
+}
+
+func TestALongWaitIsTheCallers(t *testing.T) {
+	t.Parallel()
+	send, requests := answers(answering(429, busy, "Retry-After", "4"))
+	_, err := as(t, send, nil).Account(t.Context(), "p", "a")
+	e, _ := errors.AsType[*connect.Error](err)
+	if e == nil || e.Code != connect.Unavailable || e.RetryAfter != 4*time.Second || len(*requests) != 1 {
+		t.Errorf("%d tries: %+v", len(*requests), e)
+	}
+}
+
+// TestARefusalIsNotRepeated: what is wrong stays wrong, however Google says so.
+func TestARefusalIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{400, 402, 403, 404, 405, 409, 410, 411, 412, 413, 416, 422} {
+		for _, body := range []string{"", "<html>", fmt.Sprintf(`{"error":{"code":%d,"message":"No."}}`, code)} {
+			send, requests := answers(answering(code, body, "Retry-After", "1"))
+			_, err := as(t, send, nil).Account(t.Context(), "p", "a")
+			if connect.CodeOf(err) == connect.Unavailable || len(*requests) != 1 {
+				t.Errorf("%d %s: %d tries, %v", code, body, len(*requests), err)
+			}
+		}
+	}
+}
+
 func TestATryThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -89,27 +144,36 @@ func TestATryThatHangsIsGivenUp(t *testing.T) {
 
 func TestACallerThatLeavesIsNotKept(t *testing.T) {
 	t.Parallel()
-	tests := map[string]func(context.Context) (context.Context, context.CancelFunc){
-		"no time for another try": func(ctx context.Context) (context.Context, context.CancelFunc) {
+	tests := []struct {
+		name  string
+		leave func(context.Context) (context.Context, context.CancelFunc)
+		kept  time.Duration
+	}{
+		{"no time for another try", func(ctx context.Context) (context.Context, context.CancelFunc) {
 			return context.WithTimeout(ctx, time.Second)
-		},
-		"gone while waiting": func(ctx context.Context) (context.Context, context.CancelFunc) {
+		}, 0},
+		{"gone before", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx, cancel
+		}, 0},
+		{"gone while waiting", func(ctx context.Context) (context.Context, context.CancelFunc) {
 			ctx, cancel := context.WithCancel(ctx)
 			time.AfterFunc(time.Second, cancel)
 			return ctx, cancel
-		},
+		}, time.Second},
 	}
-	for name, leave := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				send, requests := answers(answering(503, busy, "Retry-After", "3"))
-				ctx, cancel := leave(t.Context())
+				ctx, cancel := test.leave(t.Context())
 				defer cancel()
 				began := time.Now()
 				_, err := as(t, send, nil).Account(ctx, "p", "a")
-				if connect.CodeOf(err) != connect.Unavailable || len(*requests) != 1 || time.Since(began) > time.Second {
-					t.Errorf("%d tries in %v: %v", len(*requests), time.Since(began), err)
+				if connect.CodeOf(err) != connect.Unavailable || len(*requests) != 1 || time.Since(began) != test.kept {
+					t.Errorf("%d tries in %v, want one in %v: %v", len(*requests), time.Since(began), test.kept, err)
 				}
 				if e, _ := errors.AsType[*connect.Error](err); e == nil || e.RetryAfter != 3*time.Second {
 					t.Errorf("what Google said is lost: %v", err)
@@ -229,6 +293,30 @@ func TestWhoPaysForACall(t *testing.T) {
 					t.Errorf("charged (-want +got):\n%s", diff)
 				}
 			})
+		})
+	}
+}
+
+// TestWhichCallsNameTheirPayer is about all methods: these two APIs are
+// enabled, or were enabled by the setup, where their calls are counted.
+func TestWhichCallsNameTheirPayer(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{"DisabledAPIs": "p", "EnableAPIs": "p", "Operation": "p", "SearchResources": "p"}
+	for _, method := range methods() {
+		t.Run(method.name, func(t *testing.T) {
+			t.Parallel()
+			send, requests := answers(answering(200, `{}`))
+			_ = method.call(t.Context(), as(t, send, nil)) // an empty answer is not good enough for each
+			if len(*requests) != 1 {
+				t.Fatalf("asked %d times", len(*requests))
+			}
+			header := (*requests)[0].Header
+			if got := header.Get("X-Goog-User-Project"); got != want[method.name] {
+				t.Errorf("names %q, want %q", got, want[method.name])
+			}
+			if got := header["Authorization"]; !cmp.Equal(got, []string{"Bearer ya29.first"}) {
+				t.Errorf("is authorized by %q", got)
+			}
 		})
 	}
 }

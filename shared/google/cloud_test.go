@@ -88,6 +88,7 @@ func TestEnableAPIs(t *testing.T) {
 		{"one is not a batch", two[:1], `{"name":"operations/acf.p2-1-a"}`, "operations/acf.p2-1-a", "", "", "/serviceusage/v1/projects/p/services/run.googleapis.com:enable"},
 		{"two are", two, `{"name":"operations/acat.p2-1-a"}`, "operations/acat.p2-1-a", "", "", "/serviceusage/v1/projects/p/services:batchEnable"},
 		{"all were enabled", two, `{"name":"operations/noop.DONE_OPERATION","done":true,"response":{"services":[]}}`, "", "", "", "/serviceusage/v1/projects/p/services:batchEnable"},
+		{"all were enabled, which is not to be polled", two, `{"name":"operations/noop.DONE_OPERATION"}`, "", "", "", "/serviceusage/v1/projects/p/services:batchEnable"},
 		{"it is done at once", two, `{"name":"operations/x","done":true,"response":{"services":[]}}`, "", "", "", "/serviceusage/v1/projects/p/services:batchEnable"},
 		{"it has failed at once", two, `{"name":"operations/x","done":true,"response":{"failures":[{"serviceId":"run.googleapis.com","errorMessage":"Not allowed"},{"serviceId":"compute.googleapis.com"}]}}`, "", connect.Precondition, "compute.googleapis.com (Google gave no reason.), run.googleapis.com (Not allowed.)", "/serviceusage/v1/projects/p/services:batchEnable"},
 		{"it is an error at once", two, `{"name":"operations/x","done":true,"error":{"code":9,"message":"Billing is off"}}`, "", connect.Precondition, "Billing is off.", "/serviceusage/v1/projects/p/services:batchEnable"},
@@ -241,6 +242,34 @@ func TestEffectivelyAllowsAll(t *testing.T) {
 			got, err := as(t, send, nil).EffectivelyAllowsAll(t.Context(), "p", "iam.allowedPolicyMemberDomains")
 			if got != test.want || connect.CodeOf(err) != test.err {
 				t.Errorf("got %v, %v; want %v, %q", got, err, test.want, test.err)
+			}
+		})
+	}
+}
+
+func TestOrgPolicy(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, body string
+		want       setup.OrgPolicy
+	}{
+		{"values", `{"etag":"outer","spec":{"etag":"inner","rules":[{"values":{"allowedValues":["is:C03demo42"]}}]}}`, setup.OrgPolicy{Etag: "inner", Spec: `{"etag":"inner","rules":[{"values":{"allowedValues":["is:C03demo42"]}}]}`}},
+		{"all", `{"etag":"outer","spec":{"rules":[{"allowAll":true}]}}`, setup.OrgPolicy{Etag: "outer", Spec: `{"rules":[{"allowAll":true}]}`, AllowsAll: true}},
+		{"all, under a condition", `{"etag":"e","spec":{"rules":[{"allowAll":true,"condition":{"expression":"x"}}]}}`, setup.OrgPolicy{Etag: "e", Spec: `{"rules":[{"allowAll":true,"condition":{"expression":"x"}}]}`}},
+		{"all, and what the parents say", `{"etag":"e","spec":{"inheritFromParent":true,"rules":[{"allowAll":true}]}}`, setup.OrgPolicy{Etag: "e", Spec: `{"inheritFromParent":true,"rules":[{"allowAll":true}]}`}},
+		{"the constraint's default", `{"etag":"e","spec":{"reset":true}}`, setup.OrgPolicy{Etag: "e", Spec: `{"reset":true}`}},
+		{"a dry run alone", `{"etag":"e","dryRunSpec":{"rules":[{"allowAll":true}]}}`, setup.OrgPolicy{Etag: "e", Spec: `null`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			send, _ := answers(answering(200, test.body))
+			got, err := as(t, send, nil).OrgPolicy(t.Context(), "p", "c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("policy (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -38,19 +38,21 @@ type answer struct {
 	} `json:"details"`
 }
 
-// read takes an error of the clients apart. A token that the answer repeats, as
-// proxies on the way do with the request's headers, is left out.
-func read(e *googleapi.Error, token connect.Secret) *answer {
-	redact := func(text string) string {
-		if token == "" {
-			return text
-		}
-		return strings.ReplaceAll(text, token.Reveal(), "[redacted]")
+// redact leaves the token out of a text that repeats it, as what stands on the
+// way may do with the request's headers.
+func redact(text string, token connect.Secret) string {
+	if token == "" {
+		return text
 	}
+	return strings.ReplaceAll(text, token.Reveal(), "[redacted]")
+}
+
+// read takes an error of the clients apart.
+func read(e *googleapi.Error, token connect.Secret) *answer {
 	var body struct {
 		Error answer `json:"error"`
 	}
-	text := []byte(redact(e.Body))
+	text := []byte(redact(e.Body, token))
 	if len(text) > 0 && text[0] == '[' { // some answer a list of one
 		var list []json.RawMessage
 		if json.Unmarshal(text, &list) == nil && len(list) > 0 {
@@ -63,7 +65,7 @@ func read(e *googleapi.Error, token connect.Secret) *answer {
 	a := &body.Error
 	a.code = e.Code
 	if a.Message == "" {
-		a.Message = redact(e.Message)
+		a.Message = redact(e.Message, token)
 	}
 	return a
 }
@@ -119,7 +121,7 @@ var busyWords = []string{"Another activation or deactivation is in progress", "P
 func classify(ctx context.Context, called api, token connect.Secret, err error) *connect.Error {
 	failure, ok := errors.AsType[*googleapi.Error](err)
 	if !ok {
-		return unreachable(ctx, called, err)
+		return unreachable(ctx, called, token, err)
 	}
 	a := read(failure, token)
 	e := &connect.Error{
@@ -144,8 +146,9 @@ func classify(ctx context.Context, called api, token connect.Secret, err error) 
 	return e
 }
 
-// unreachable is the class of an error without an answer.
-func unreachable(ctx context.Context, called api, err error) *connect.Error {
+// unreachable is the class of an error without an answer. Of its cause it keeps
+// the text alone: what lies within could hold the request.
+func unreachable(ctx context.Context, called api, token connect.Secret, err error) *connect.Error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the URL: its query is nobody's business
 	}
@@ -153,7 +156,8 @@ func unreachable(ctx context.Context, called api, err error) *connect.Error {
 	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 		message = "Google did not answer in time."
 	}
-	return connect.Errorf(connect.Unavailable, "%s", message).Because(fmt.Errorf("%s: %w", called.name, err))
+	return connect.Errorf(connect.Unavailable, "%s", message).
+		Because(errors.New(called.name + ": " + clip(redact(err.Error(), token), maxLogged)))
 }
 
 // class maps the HTTP code, the status and the reasons to a class.
@@ -185,7 +189,7 @@ func class(called api, a *answer) connect.Code {
 // retryAfter is how long Google asks to be left alone: in seconds or as a date
 // (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after), or in RetryInfo.
 func retryAfter(header string, a *answer) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil { // more would overflow
 		return max(0, time.Duration(seconds)*time.Second)
 	}
 	if at, err := http.ParseTime(header); err == nil {

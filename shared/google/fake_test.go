@@ -57,6 +57,15 @@ func (s *tokens) Renew(_ context.Context, rejected connect.Secret) (connect.Secr
 	return s.secrets[0], nil
 }
 
+// valueTokens is a source that is no pointer.
+type valueTokens struct{ secret connect.Secret }
+
+func (s valueTokens) Token(context.Context) (connect.Secret, error) { return s.secret, nil }
+
+func (s valueTokens) Renew(context.Context, connect.Secret) (connect.Secret, error) {
+	return s.secret, nil
+}
+
 // as is Google over send, seen with a token.
 func as(t *testing.T, send roundTrip, source *tokens) setup.Cloud {
 	t.Helper()

@@ -12,6 +12,7 @@ package google
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -157,3 +158,7 @@ type cloud struct {
 }
 
 var _ setup.Cloud = (*cloud)(nil)
+
+// Format keeps the source's tokens out of print: fmt shows fields that are not
+// exported without asking their types.
+func (c *cloud) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "Google Cloud") }

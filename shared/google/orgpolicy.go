@@ -57,7 +57,8 @@ func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (se
 	}
 	result := setup.OrgPolicy{Etag: policy.Etag, Spec: string(spec)}
 	if policy.Spec != nil {
-		result.AllowsAll = len(policy.Spec.Rules) > 0 && allowsAll(policy.Spec.Rules)
+		// What is inherited may restrict what its own rules do not.
+		result.AllowsAll = len(policy.Spec.Rules) > 0 && !policy.Spec.InheritFromParent && allowsAll(policy.Spec.Rules)
 		if policy.Spec.Etag != "" {
 			result.Etag = policy.Spec.Etag
 		}

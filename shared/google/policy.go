@@ -31,11 +31,7 @@ func (c *cloud) Policy(ctx context.Context, projectID string) (*setup.Policy, er
 	}
 	result := &setup.Policy{Etag: policy.Etag}
 	for _, b := range policy.Bindings {
-		binding := setup.Binding{Role: b.Role, Members: b.Members}
-		if x := b.Condition; x != nil {
-			binding.Condition = &setup.Condition{Title: x.Title, Description: x.Description, Expression: x.Expression, Location: x.Location}
-		}
-		result.Bindings = append(result.Bindings, binding)
+		result.Bindings = append(result.Bindings, setup.Binding{Role: b.Role, Members: b.Members, Condition: fromExpr((*iam.Expr)(b.Condition))})
 	}
 	return result, nil
 }
@@ -48,11 +44,7 @@ func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy
 	}
 	policy := &cloudresourcemanager.Policy{Version: policyVersion, Etag: p.Etag}
 	for _, b := range p.Bindings {
-		binding := &cloudresourcemanager.Binding{Role: b.Role, Members: b.Members}
-		if x := b.Condition; x != nil {
-			binding.Condition = &cloudresourcemanager.Expr{Title: x.Title, Description: x.Description, Expression: x.Expression, Location: x.Location}
-		}
-		policy.Bindings = append(policy.Bindings, binding)
+		policy.Bindings = append(policy.Bindings, &cloudresourcemanager.Binding{Role: b.Role, Members: b.Members, Condition: (*cloudresourcemanager.Expr)(toExpr(b.Condition))})
 	}
 	_, err := do(ctx, c, resourceManager, projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
 		return c.projects.SetIamPolicy("projects/"+projectID, &cloudresourcemanager.SetIamPolicyRequest{Policy: policy}).Context(ctx)
@@ -70,11 +62,7 @@ func (c *cloud) AccountPolicy(ctx context.Context, projectID, email string) (*se
 	}
 	result := &setup.Policy{Etag: policy.Etag}
 	for _, b := range policy.Bindings {
-		binding := setup.Binding{Role: b.Role, Members: b.Members}
-		if x := b.Condition; x != nil {
-			binding.Condition = &setup.Condition{Title: x.Title, Description: x.Description, Expression: x.Expression, Location: x.Location}
-		}
-		result.Bindings = append(result.Bindings, binding)
+		result.Bindings = append(result.Bindings, setup.Binding{Role: b.Role, Members: b.Members, Condition: fromExpr(b.Condition)})
 	}
 	return result, nil
 }
@@ -86,14 +74,26 @@ func (c *cloud) SetAccountPolicy(ctx context.Context, projectID, email string, p
 	}
 	policy := &iam.Policy{Version: policyVersion, Etag: p.Etag}
 	for _, b := range p.Bindings {
-		binding := &iam.Binding{Role: b.Role, Members: b.Members}
-		if x := b.Condition; x != nil {
-			binding.Condition = &iam.Expr{Title: x.Title, Description: x.Description, Expression: x.Expression, Location: x.Location}
-		}
-		policy.Bindings = append(policy.Bindings, binding)
+		policy.Bindings = append(policy.Bindings, &iam.Binding{Role: b.Role, Members: b.Members, Condition: toExpr(b.Condition)})
 	}
 	_, err := do(ctx, c, iamAdmin, projectID, "write policy of "+email, func(ctx context.Context) call[*iam.Policy] {
 		return c.accounts.SetIamPolicy(accountName(projectID, email), &iam.SetIamPolicyRequest{Policy: policy}).Context(ctx)
 	})
 	return err
+}
+
+// fromExpr and toExpr convert conditions. Both APIs have the same google.type.Expr,
+// generated twice, so that one's converts to the other's.
+func fromExpr(x *iam.Expr) *setup.Condition {
+	if x == nil {
+		return nil
+	}
+	return &setup.Condition{Title: x.Title, Description: x.Description, Expression: x.Expression, Location: x.Location}
+}
+
+func toExpr(c *setup.Condition) *iam.Expr {
+	if c == nil {
+		return nil
+	}
+	return &iam.Expr{Title: c.Title, Description: c.Description, Expression: c.Expression, Location: c.Location}
 }

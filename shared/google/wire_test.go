@@ -4,9 +4,11 @@ import (
 	"context"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	emulated "gcpconnect/emulators/google"
 	"gcpconnect/shared/connect"
@@ -150,6 +152,15 @@ func TestWireAPIs(t *testing.T) {
 	if len(missing) > 0 || operation != "" {
 		t.Errorf("missing %q, operation %q: all are enabled", missing, operation)
 	}
+	operation, err = user.EnableAPIs(t.Context(), shop, apis[:1])
+	ok(t, err)
+	if operation != "" {
+		t.Errorf("operation %q for one API that is enabled", operation)
+	}
+	counts := w.CallCounts().ByMethod
+	if counts["serviceusage.services.enable"] != 2 || counts["serviceusage.services.batchEnable"] != 2 {
+		t.Errorf("enabled singly %d times and as a batch %d times, want 2 and 2", counts["serviceusage.services.enable"], counts["serviceusage.services.batchEnable"])
+	}
 
 	_, err = user.EnableAPIs(t.Context(), unpaid, []string{"run.googleapis.com", "compute.googleapis.com"})
 	fails(t, err, connect.Precondition, setup.ReasonBillingMissing)
@@ -251,6 +262,7 @@ func TestWirePolicies(t *testing.T) {
 	w := serve(t, func(s *emulated.Scenario) {
 		p := project(s, shop)
 		p.Bindings = append(p.Bindings, emulated.Binding{Role: "roles/run.admin", Members: []string{"user:eve@example.com"}, Condition: condition})
+		p.ServiceAccounts[0].Bindings = []emulated.Binding{{Role: "roles/iam.serviceAccountUser", Members: []string{"user:eve@example.com"}, Condition: condition}}
 	})
 	user := w.as(demo)
 	policy, err := user.Policy(t.Context(), shop)
@@ -270,6 +282,11 @@ func TestWirePolicies(t *testing.T) {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
 	fails(t, user.SetPolicy(t.Context(), shop, &stale), connect.Conflict, "aborted")
+	changed, err := user.Policy(t.Context(), shop)
+	ok(t, err)
+	if diff := cmp.Diff(got, changed); diff != "" {
+		t.Errorf("a refused write changed the policy (-before +after):\n%s", diff)
+	}
 
 	got.Add("roles/viewer", "serviceAccount:nobody@shop-production.iam.gserviceaccount.com")
 	err = user.SetPolicy(t.Context(), shop, got)
@@ -289,9 +306,16 @@ func TestWirePolicies(t *testing.T) {
 	fails(t, user.SetAccountPolicy(t.Context(), shop, email, &staleOwn), connect.Conflict, "aborted")
 	own, err = user.AccountPolicy(t.Context(), shop, email)
 	ok(t, err)
-	if !own.Has("roles/iam.serviceAccountTokenCreator", "user:"+demo) {
-		t.Errorf("policy of the account: %+v", own)
+	want = []setup.Binding{
+		{Role: "roles/iam.serviceAccountUser", Members: []string{"user:eve@example.com"}, Condition: &setup.Condition{Title: condition.Title, Description: condition.Description, Expression: condition.Expression}},
+		{Role: "roles/iam.serviceAccountTokenCreator", Members: []string{"user:" + demo}},
 	}
+	byRole := cmpopts.SortSlices(func(a, b setup.Binding) bool { return a.Role < b.Role })
+	if diff := cmp.Diff(want, own.Bindings, byRole); diff != "" {
+		t.Errorf("policy of the account (-want +got):\n%s", diff)
+	}
+	own.Add("roles/iam.serviceAccountUser", "serviceAccount:nobody@shop-production.iam.gserviceaccount.com")
+	fails(t, user.SetAccountPolicy(t.Context(), shop, email, own), connect.Invalid, setup.ReasonMemberMissing)
 	_, err = user.AccountPolicy(t.Context(), shop, "nobody@shop-production.iam.gserviceaccount.com")
 	fails(t, err, connect.NotFound, "notFound")
 }
@@ -305,12 +329,17 @@ func TestWireOrgPolicies(t *testing.T) {
 		s.Users = append(s.Users, emulated.User{Email: "admin@example.com", Sub: "104523178234567890199", Domain: "example.com"})
 		p := project(s, tools)
 		p.OrgPolicies = map[string]emulated.PolicySpec{constraint: only}
+		lonely := project(s, unpaid)
+		lonely.Parent, lonely.Bindings = "", []emulated.Binding{{Role: "roles/owner", Members: []string{"user:" + demo}}}
 	})
 	user, admin := w.as(demo), w.as("admin@example.com")
 	for _, id := range []string{shop, tools} {
 		if allowed, err := user.EffectivelyAllowsAll(t.Context(), id, constraint); err != nil || allowed {
 			t.Errorf("%s: allowed %v, %v", id, allowed, err)
 		}
+	}
+	if allowed, err := user.EffectivelyAllowsAll(t.Context(), unpaid, constraint); err != nil || !allowed {
+		t.Errorf("a project without organization: allowed %v, %v", allowed, err)
 	}
 	_, err := user.OrgPolicy(t.Context(), shop, constraint)
 	fails(t, err, connect.NotFound, "")
@@ -325,6 +354,9 @@ func TestWireOrgPolicies(t *testing.T) {
 	fails(t, admin.AllowAll(t.Context(), tools, constraint, ""), connect.Conflict, "")
 	own, err := admin.OrgPolicy(t.Context(), tools, constraint)
 	ok(t, err)
+	if own.Etag == "" || !strings.Contains(own.Spec, `"allowedValues":["C03demo42"]`) {
+		t.Errorf("the policy that is to be kept is %+v", own)
+	}
 	fails(t, admin.AllowAll(t.Context(), tools, constraint, "c3RhbGU="), connect.Conflict, "")
 	ok(t, admin.AllowAll(t.Context(), tools, constraint, own.Etag))
 	for _, id := range []string{shop, tools} {
@@ -345,8 +377,10 @@ func TestWireImpersonationAndDiscovery(t *testing.T) {
 		s.Pages = emulated.Pages{Size: 4}
 	})
 	user := w.as(demo)
-	_, err := user.Impersonate(t.Context(), email)
-	fails(t, err, connect.Forbidden, "IAM_PERMISSION_DENIED")
+	for _, e := range []string{email, "nobody@shop-production.iam.gserviceaccount.com"} {
+		_, err := user.Impersonate(t.Context(), e)
+		fails(t, err, connect.Forbidden, "IAM_PERMISSION_DENIED")
+	}
 	policy, err := user.AccountPolicy(t.Context(), shop, email)
 	ok(t, err)
 	policy.Add("roles/iam.serviceAccountTokenCreator", "user:"+demo)

@@ -18,12 +18,14 @@ import (
 // The reasons of a refresh token's death
 // (https://developers.google.com/identity/protocols/oauth2#expiration).
 const (
-	ReasonInvalidGrant = "invalid_grant" // revoked, expired, unused, or pushed out by newer ones
-	ReasonInvalidRapt  = "invalid_rapt"  // the organization's session length has passed
+	ReasonInvalidGrant = "invalid_grant"         // revoked, expired, unused, or pushed out by newer ones
+	ReasonInvalidRapt  = "invalid_rapt"          // the organization's session length has passed
+	ReasonAdminPolicy  = "admin_policy_enforced" // the organization's administrator restricts a scope
 )
 
 const (
 	textSessionEnded = "Your organization's session has ended. Please re-authenticate."
+	textAdminPolicy  = "Your organization's administrator does not allow this access. Ask them to allow it, then re-authenticate."
 	textUnreachable  = "Google could not be reached."
 )
 
@@ -49,10 +51,12 @@ func (c *Client) classify(err error, sent ...string) error {
 		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonInvalidRapt, Message: textSessionEnded, Err: cause}
 	case refused.ErrorCode == ReasonInvalidGrant:
 		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonInvalidGrant, Message: connect.NoRefreshToken, Err: cause}
+	case refused.ErrorCode == ReasonAdminPolicy:
+		return &connect.Error{Code: connect.NeedsReauth, Reason: ReasonAdminPolicy, Message: textAdminPolicy, Err: cause}
 	}
 	// invalid_client, redirect_uri_mismatch and the like: no user can help it.
 	return &connect.Error{
-		Code: connect.Internal, Reason: refused.ErrorCode,
+		Code: connect.Internal, Reason: c.redact(refused.ErrorCode, sent...),
 		Message: "Google does not accept Aurora's login. Tell Aurora's support.",
 		Err:     fmt.Errorf("the OAuth client %s is not set up as Google has it, check its ID, secret and redirect URI: %w", c.id, cause),
 	}
@@ -71,7 +75,11 @@ func (c *Client) plain(err error, sent ...string) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	text := err.Error()
+	return errors.New(c.redact(err.Error(), sent...))
+}
+
+// redact leaves out of a text what was sent, and shortens it.
+func (c *Client) redact(text string, sent ...string) string {
 	for _, secret := range append(sent, c.secret()) {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
@@ -81,7 +89,7 @@ func (c *Client) plain(err error, sent ...string) error {
 	if len(text) > maxLogged {
 		text = strings.ToValidUTF8(text[:maxLogged], "") + "..."
 	}
-	return errors.New(text)
+	return text
 }
 
 // subtypeOf is Google's refinement of an error, e.g. invalid_rapt.
@@ -98,7 +106,7 @@ func subtypeOf(e *oauth2.RetrieveError) string {
 // retryAfter reads the header Retry-After: seconds, or a date
 // (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after).
 func retryAfter(header string) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil {
+	if seconds, err := strconv.ParseInt(header, 10, 32); err == nil { // more would overflow
 		return max(0, time.Duration(seconds)*time.Second)
 	}
 	if at, err := http.ParseTime(header); err == nil {

@@ -26,9 +26,10 @@ type Grant struct {
 
 // Exchange turns the code that came back with the state into a grant, and
 // verifies who gave it. Its errors are Forbidden with ReasonScopeMissing when a
-// required scope was unticked, NeedsReauth when Google gave no refresh token,
-// Unavailable when Google cannot be reached, and Invalid for a code or an
-// id_token that is not good.
+// required scope was unticked, NeedsReauth when Google gave no refresh token or,
+// with ReasonAdminPolicy, the user's administrator forbids it, Unavailable when
+// Google cannot be reached, and Invalid for a code or an id_token that is not
+// good.
 //
 // The tokens of a grant that is not accepted are dropped and not revoked:
 // revoking takes back all that this Google account granted to any client of

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -64,10 +65,14 @@ func TestNewWantsAllItNeeds(t *testing.T) {
 func TestStatesAreRandom(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, nil)
-	one, two := c.NewState(), c.NewState()
-	random, err := base64.RawURLEncoding.DecodeString(one)
-	if err != nil || len(random) < 16 || one == two {
-		t.Errorf("states %q and %q", one, two)
+	seen := map[string]bool{}
+	for range 100 {
+		s := c.NewState()
+		random, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil || len(random) != 32 || seen[s] {
+			t.Errorf("state %q: %v", s, err)
+		}
+		seen[s] = true
 	}
 }
 
@@ -105,6 +110,7 @@ func TestSecretsOfALoginAreDerived(t *testing.T) {
 	seen := map[string]string{}
 	for name, value := range map[string]string{
 		"verifier": c.pkceVerifier("a"), "nonce": c.nonce("a"), "another state's": c.pkceVerifier("b"), "another client's": other.pkceVerifier("a"),
+		"another state's nonce": c.nonce("b"), "another client's nonce": other.nonce("a"),
 	} {
 		if len(value) != 43 { // 32 bytes; RFC 7636 wants 43 to 128 characters
 			t.Errorf("%s has %d characters", name, len(value))
@@ -113,14 +119,6 @@ func TestSecretsOfALoginAreDerived(t *testing.T) {
 			t.Errorf("%s is %s", name, before)
 		}
 		seen[value] = name
-	}
-}
-
-func TestAClientPrintsNoSecret(t *testing.T) {
-	t.Parallel()
-	c := newClient(t, nil)
-	if text := fmt.Sprintf("%v %+v %#v %+v", c, c, c, *c); strings.Contains(text, secret) {
-		t.Errorf("printed as %s", text)
 	}
 }
 
@@ -147,6 +145,7 @@ func TestRefresh(t *testing.T) {
 		rotated  = `{"access_token":"ya29.new","expires_in":3599,"refresh_token":"1//new","token_type":"Bearer"}`
 		dead     = `{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`
 		rapt     = `{"error":"invalid_grant","error_description":"reauth related error (invalid_rapt)","error_subtype":"invalid_rapt"}`
+		admin    = `{"error":"admin_policy_enforced","error_description":"Access to your account data is restricted by policies within your organization."}`
 		stranger = `{"error":"invalid_client","error_description":"The OAuth client was not found."}`
 	)
 	type answer struct {
@@ -169,10 +168,14 @@ func TestRefresh(t *testing.T) {
 		{"has none", nil, "", connect.NeedsReauth, "", "No refresh token available. Please re-authenticate.", "", 0},
 		{"is dead", []answer{{400, dead, nil}}, "1//old", connect.NeedsReauth, ReasonInvalidGrant, "No refresh token available. Please re-authenticate.", "", 1},
 		{"has a session that ended", []answer{{400, rapt, nil}}, "1//old", connect.NeedsReauth, ReasonInvalidRapt, "Your organization's session has ended. Please re-authenticate.", "", 1},
+		{"is restricted by an administrator", []answer{{400, admin, nil}}, "1//old", connect.NeedsReauth, ReasonAdminPolicy, textAdminPolicy, "", 1},
+		{"is refused in a success", []answer{{200, dead, nil}}, "1//old", connect.NeedsReauth, ReasonInvalidGrant, "No refresh token available. Please re-authenticate.", "", 1},
 		{"is of an unknown client", []answer{{401, stranger, nil}}, "1//old", connect.Internal, "invalid_client", "Google does not accept Aurora's login. Tell Aurora's support.", "", 1},
 		{"meets a busy Google", []answer{{503, "busy", nil}, {429, "{}", nil}, {200, fresh, nil}}, "1//old", "", "", "", "1//old", 3},
 		{"meets one that stays busy", []answer{{500, `{"error":"internal_failure"}`, nil}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 3},
-		{"meets one that asks for a long pause", []answer{{429, "{}", []string{"Retry-After", "60"}}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 1},
+		{"meets one that asks for a short pause", []answer{{503, "{}", []string{"Retry-After", "2"}}, {200, fresh, nil}}, "1//old", "", "", "", "1//old", 2},
+		{"meets one that names a date", []answer{{503, "{}", []string{"Retry-After", "Sat, 01 Jan 2000 00:01:00 GMT"}}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 1},
+		{"meets one that asks for a long pause", []answer{{429, "{}", []string{"Retry-After", "4"}}}, "1//old", connect.Unavailable, "", "Google's login is busy.", "", 1},
 		{"loses the connection", []answer{{}, {200, fresh, nil}}, "1//old", "", "", "", "1//old", 2},
 		{"finds no connection", []answer{{}}, "1//old", connect.Unavailable, "", "Google could not be reached.", "", 3},
 		{"is sent elsewhere", []answer{{307, "", []string{"Location", "http://thief.test/"}}}, "1//old", connect.Internal, "", "Google does not accept Aurora's login. Tell Aurora's support.", "", 1},
@@ -257,4 +260,74 @@ func TestRevoke(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestACallerThatLeavesIsNotKept: what Google said is told, and not the end of
+// the wait.
+func TestACallerThatLeavesIsNotKept(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		leave func(context.Context) (context.Context, context.CancelFunc)
+		kept  time.Duration
+	}{
+		{"no time for another try", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		}, 0},
+		{"gone while waiting", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		}, time.Second},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				c := newClient(t, func(*http.Request) (*http.Response, error) {
+					tries++
+					return reply(503, "busy", "Retry-After", "3")
+				})
+				ctx, cancel := test.leave(t.Context())
+				defer cancel()
+				began := time.Now()
+				_, err := c.Refresh(ctx, connect.Token{Refresh: "1//old"})
+				if connect.CodeOf(err) != connect.Unavailable || connect.MessageOf(err) != "Google's login is busy." || tries != 1 || time.Since(began) != test.kept {
+					t.Errorf("%d tries in %v, want one in %v: %v", tries, time.Since(began), test.kept, err)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// TestShortWaitsAddUpToSomeSecondsOnly: three tries with the longest waits that
+// are kept fit, and a request that hangs is not made again.
+func TestShortWaitsAddUpToSomeSecondsOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		c := newClient(t, func(*http.Request) (*http.Response, error) {
+			tries++
+			return reply(503, "busy", "Retry-After", "3")
+		})
+		began := time.Now()
+		_, err := c.Refresh(t.Context(), connect.Token{Refresh: "1//old"})
+		if connect.CodeOf(err) != connect.Unavailable || tries != 3 || time.Since(began) != 6*time.Second {
+			t.Errorf("%d tries in %v: %v", tries, time.Since(began), err)
+		}
+
+		tries = 0
+		c = newClient(t, func(r *http.Request) (*http.Response, error) {
+			tries++
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		})
+		began = time.Now()
+		_, err = c.Refresh(t.Context(), connect.Token{Refresh: "1//old"})
+		if connect.CodeOf(err) != connect.Unavailable || tries != 1 || time.Since(began) != requestTimeout {
+			t.Errorf("%d tries in %v: %v", tries, time.Since(began), err)
+		}
+	})
 }

@@ -16,9 +16,9 @@ import (
 
 // Refresh returns t with a new access token. Google may rotate the refresh
 // token: a new one takes the old one's place. Its errors are NeedsReauth with
-// ReasonInvalidGrant or ReasonInvalidRapt when the refresh token is dead,
-// Unavailable when Google is busy or cannot be reached, and Internal when it
-// does not take the platform's OAuth client.
+// ReasonInvalidGrant, ReasonInvalidRapt or ReasonAdminPolicy when the refresh
+// token is dead, Unavailable when Google is busy or cannot be reached, and
+// Internal when it does not take the platform's OAuth client.
 func (c *Client) Refresh(ctx context.Context, t connect.Token) (connect.Token, error) {
 	if t.Refresh == "" {
 		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -190,4 +192,119 @@ func TestWireAnotherSecret(t *testing.T) {
 	if _, err := w.client.Refresh(t.Context(), grant.Token); connect.CodeOf(err) != connect.Internal {
 		t.Errorf("the old secret: %v", err)
 	}
+}
+
+// TestWireRevokingEndsAllOfOneAccount: what Google revokes is the account's
+// grant to the platform, not a token.
+func TestWireRevokingEndsAllOfOneAccount(t *testing.T) {
+	t.Parallel()
+	w := serve(t)
+	one, err := w.login(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := w.login(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.Token.Refresh == two.Token.Refresh || one.Subject != two.Subject {
+		t.Fatal("two logins of one account are to have a refresh token each")
+	}
+	if err := w.client.Revoke(t.Context(), connect.Token{Access: one.Token.Access}); err != nil { // the access token does it too
+		t.Fatal(err)
+	}
+	for name, token := range map[string]connect.Token{"the revoked": one.Token, "the other": two.Token} {
+		if _, err := w.client.Refresh(t.Context(), token); connect.ReasonOf(err) != oauth.ReasonInvalidGrant {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	again, err := w.login(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.Refresh(t.Context(), again.Token); err != nil {
+		t.Errorf("after a new consent: %v", err)
+	}
+	if err := w.RevokeUser(demo); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.Refresh(t.Context(), again.Token); connect.CodeOf(err) != connect.NeedsReauth {
+		t.Errorf("after the user took it back: %v", err)
+	}
+}
+
+// TestWireTheConsentPageTakesTheAddress: the address is one that Google does not
+// refuse, and a user who declines brings no code.
+func TestWireTheConsentPageTakesTheAddress(t *testing.T) {
+	t.Parallel()
+	w := serve(t)
+	state := w.client.NewState()
+	back, err := w.Authorize(w.client.AuthURL(state), emulated.Answer{User: demo, Deny: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := back.Query(); q.Get("error") != "access_denied" || q.Get("state") != state || q.Has("code") {
+		t.Errorf("came back with %s", q.Encode())
+	}
+}
+
+// TestWireTime: a code is good for minutes, and a refresh token for seven days
+// while the consent screen is in testing.
+func TestWireTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		scenario := emulated.DefaultScenario()
+		scenario.Clients[0].RefreshLifetime = emulated.Duration(7 * 24 * time.Hour)
+		s, err := emulated.NewServer(emulated.Options{Scenario: scenario, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := oauth.New(oauth.Options{
+			ClientID: scenario.Clients[0].ID, ClientSecret: connect.Secret(scenario.Clients[0].Secret), RedirectURL: scenario.Clients[0].RedirectURIs[0],
+			Endpoints: oauth.EndpointsUnder("http://google.test"), HTTPClient: &http.Client{Transport: handed{s}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := wire{s, client, &http.Client{Transport: handed{s}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		state := client.NewState()
+		code := connect.Secret(w.consent(t, state).Get("code"))
+		time.Sleep(time.Hour)
+		if _, err := client.Exchange(t.Context(), code, state); connect.CodeOf(err) != connect.Invalid {
+			t.Errorf("an old code: %v", err)
+		}
+
+		grant, err := w.login(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(grant.Token.Expiry); left < 59*time.Minute || left > time.Hour {
+			t.Errorf("the access token is good for %v", left)
+		}
+		time.Sleep(6 * 24 * time.Hour)
+		fresh, err := client.Refresh(t.Context(), grant.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(fresh.Expiry); left < 59*time.Minute || left > time.Hour {
+			t.Errorf("the refreshed access token is good for %v", left)
+		}
+		time.Sleep(25 * time.Hour)
+		if _, err := client.Refresh(t.Context(), fresh); connect.CodeOf(err) != connect.NeedsReauth || connect.ReasonOf(err) != oauth.ReasonInvalidGrant {
+			t.Errorf("a refresh token of more than seven days: %v", err)
+		}
+	})
+}
+
+// handed hands requests to a handler with no network between, so that all time
+// that passes is that of a testing/synctest bubble.
+type handed struct{ http.Handler }
+
+func (h handed) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, r)
+	return recorder.Result(), nil
 }

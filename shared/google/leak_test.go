@@ -1,0 +1,129 @@
+package google
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"gcpconnect/shared/connect"
+)
+
+// Tokens as Google gives them, of a user and of a service account.
+const (
+	firstToken  = "ya29.first-very-secret"
+	secondToken = "ya29.second-very-secret"
+	mintedToken = "ya29.c.minted-very-secret"
+)
+
+// printed is a value in every way that a value is printed or logged.
+func printed(t *testing.T, v any) string {
+	t.Helper()
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged bytes.Buffer
+	slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "error", v)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "error", v)
+	return fmt.Sprintf("%v %+v %#v %s %q", v, v, v, v, v) + string(encoded) + logged.String()
+}
+
+// everyPrint is an error and everything within, printed.
+func everyPrint(t *testing.T, err error) string {
+	t.Helper()
+	var text string
+	for ; err != nil; err = errors.Unwrap(err) {
+		text += printed(t, err)
+	}
+	return text
+}
+
+// leaked is where the secret is in the text; "" if it is not.
+func leaked(text, secret string) string {
+	i := strings.Index(text, secret)
+	if i < 0 {
+		return ""
+	}
+	return text[max(0, i-200):min(len(text), i+len(secret)+50)]
+}
+
+// TestErrorsHoldNoToken has everything on the way repeat the request's
+// headers, and looks for the tokens in the errors of every method, however they
+// are printed, and in what is logged meanwhile.
+func TestErrorsHoldNoToken(t *testing.T) {
+	t.Parallel()
+	echo := func(code int, body string) roundTrip {
+		return func(r *http.Request) (*http.Response, error) {
+			return reply(code, strings.ReplaceAll(body, "TOKEN", r.Header.Get("Authorization")), "X-Echo", r.Header.Get("Authorization"))
+		}
+	}
+	paths := map[string]roundTrip{
+		"refused":        echo(403, `{"error":{"code":403,"message":"Refused TOKEN.","status":"PERMISSION_DENIED"}}`),
+		"in the reason":  echo(403, `{"error":{"code":403,"message":"Refused.","errors":[{"reason":"TOKEN"}]}}`),
+		"in the details": echo(400, `{"error":{"code":400,"message":"Wrong.","status":"TOKEN","details":[{"reason":"TOKEN","violations":[{"type":"TOKEN"}]}]}}`),
+		"rejected":       echo(401, `{"error":{"code":401,"message":"Rejected TOKEN.","status":"UNAUTHENTICATED"}}`),
+		"busy":           echo(503, `TOKEN`),
+		"no JSON":        echo(400, `<html>TOKEN</html>`),
+		"cut off":        echo(200, `{"TOKEN`),
+		"a token of another type": echo(200, `{"accessToken":"`+mintedToken+`","expireTime":5,"error":5,"projects":"`+mintedToken+`","services":"`+mintedToken+
+			`","etag":5,"email":5,"name":5,"billingEnabled":"`+mintedToken+`","permissions":"`+mintedToken+`","done":"`+mintedToken+`","results":"`+mintedToken+`"}`),
+		"unreachable": func(r *http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("proxy refused " + r.Header.Get("Authorization"))}
+		},
+		"unreachable and quoted": func(r *http.Request) (*http.Response, error) {
+			return nil, &url.Error{Op: r.Method, URL: r.URL.String(), Err: fmt.Errorf("refused %+v", r.Header)}
+		},
+	}
+	for path, send := range paths {
+		for _, method := range methods() {
+			t.Run(path+"/"+method.name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var log bytes.Buffer
+					g, err := New(Options{
+						Endpoints: EndpointsUnder("http://google.test"), Transport: send,
+						Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					err = method.call(t.Context(), g.As(&tokens{secrets: []connect.Secret{firstToken, secondToken}}))
+					if err == nil && path != "a token of another type" {
+						t.Fatal("no error")
+					}
+					if leak := leaked(everyPrint(t, err)+log.String(), "very-secret"); leak != "" {
+						t.Errorf("holds a token: %s", leak)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestACloudPrintsNoToken: fmt shows what is not exported without asking its
+// type, so that the source's tokens would be seen.
+func TestACloudPrintsNoToken(t *testing.T) {
+	t.Parallel()
+	send, _ := answers(answering(200, account))
+	g, err := New(Options{Transport: send})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointer := &tokens{secrets: []connect.Secret{firstToken}}
+	for name, v := range map[string]any{
+		"a cloud": g.As(pointer), "a cloud whose source is a value": g.As(valueTokens{pointer.secrets[0]}), "Google": g,
+		"a cloud in a struct": struct{ Cloud, cloud any }{g.As(valueTokens{firstToken}), g.As(pointer)},
+	} {
+		if leak := leaked(printed(t, v), "very-secret"); leak != "" {
+			t.Errorf("%s is printed as %s", name, leak)
+		}
+	}
+}
