@@ -30,7 +30,7 @@ func TestProjectsGoesThroughAllPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []setup.CloudProject{{ID: "a", Number: "1", Name: "A", State: "ACTIVE", Parent: "folders/7"}, {ID: "b", Number: "2", State: "DELETE_REQUESTED"}}
+	want := []setup.CloudProject{{ID: "a", Number: "1", Name: "A", State: "ACTIVE"}, {ID: "b", Number: "2", State: "DELETE_REQUESTED"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("projects (-want +got):\n%s", diff)
 	}

@@ -29,7 +29,7 @@ func (c *cloud) Projects(ctx context.Context) ([]setup.CloudProject, error) {
 		}
 		for _, p := range page.Projects {
 			projects = append(projects, setup.CloudProject{
-				ID: p.ProjectId, Number: strings.TrimPrefix(p.Name, "projects/"), Name: p.DisplayName, State: p.State, Parent: p.Parent,
+				ID: p.ProjectId, Number: strings.TrimPrefix(p.Name, "projects/"), Name: p.DisplayName, State: p.State,
 			})
 		}
 		switch token = page.NextPageToken; {

@@ -108,7 +108,6 @@ const (
 type CloudProject struct {
 	ID, Number, Name string
 	State            string // ACTIVE, DELETE_REQUESTED, ...
-	Parent           string // organizations/N or folders/N; empty: no organization
 }
 
 // Operation is a long-running operation of Service Usage.
@@ -123,7 +122,6 @@ type Operation struct {
 // Account is a service account.
 type Account struct {
 	Email    string
-	UniqueID string
 	Disabled bool
 }
 
