@@ -161,12 +161,17 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		return err
 	}
 	if err := whole.Err(); err != nil { // some were not begun
-		return connect.Errorf(connect.Unavailable, "The step was cut off.").Because(errors.Join(err, failed))
+		return errCutOff(errors.Join(err, failed))
 	}
 	if failed != nil {
 		return r.laterIf(done > 0, failed)
 	}
 	return wait
+}
+
+// errCutOff is the error of a step whose request or deadline ended before it.
+func errCutOff(cause error) error {
+	return connect.Errorf(connect.Unavailable, "The step was cut off.").Because(cause)
 }
 
 // laterIf turns an error that a retry may mend into Later if the execution came

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,8 +70,11 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*conn
 		return made, nil
 	})
 	if err != nil {
-		// Whether the connection refers to the tokens is not known where the
-		// store did not answer; what it does not refer to is of no use.
+		// Where the store did not answer, the connection may have been made, and
+		// the tokens stay. Otherwise nothing refers to them.
+		if connect.CodeOf(err) != connect.Unavailable {
+			err = errors.Join(err, s.Tokens.vault.Delete(ctx, ref))
+		}
 		return nil, fmt.Errorf("make connection: %w", err)
 	}
 	if err := s.deleteStale(ctx, c); err != nil {

@@ -147,7 +147,7 @@ func TestOriginalOrgPolicyIsKeptWhenAnswersAreLost(t *testing.T) {
 
 func TestCutOffStepIsNotDone(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"enable-apis", "grant-access", "update-org-policies"} {
+	for _, step := range []string{"enable-apis", "grant-access", "update-org-policies", "verify-permissions"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			run(t, 3, func(c *chain, made *connect.Setup) {
@@ -162,6 +162,9 @@ func TestCutOffStepIsNotDone(t *testing.T) {
 				c.store.afterUpdateSetup = nil
 				if c.due().Step != step {
 					t.Fatalf("the chain has moved on to %s", c.due().Step)
+				}
+				if s, err := c.store.Setup(c.t.Context(), made.ID); err != nil || s.Propagation.Checks != 0 {
+					t.Errorf("%d checks are counted, %v", s.Propagation.Checks, err)
 				}
 				c.wantTruth(c.finish(made.ID))
 			})

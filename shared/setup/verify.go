@@ -24,6 +24,10 @@ func verifyPermissions(ctx context.Context, r *Run) error {
 	// queue does. Only the user's dead tokens and a lost lease end the step.
 	r.last = false
 	problems := []error{r.settleOperations(ctx), r.checkProjects(ctx)}
+	if err := ctx.Err(); err != nil {
+		s.Propagation.Checks-- // this one counts for nothing
+		return errCutOff(err)
+	}
 	for _, err := range problems {
 		if err != nil && (!retryable(err) || errors.Is(err, errLost)) {
 			return err
