@@ -29,6 +29,7 @@ type chain struct {
 	service *setup.Service
 	google  *emulated.Server
 	store   *store
+	vault   *memory.Vault
 	queue   *queue
 }
 
@@ -57,8 +58,18 @@ type store struct {
 	*memory.Store
 	mu                 sync.Mutex
 	beforeSaveChanges  func([]connect.Change) error
+	beforeConnection   func() error
 	afterUpdateSetup   func()
 	afterSaveResources func()
+}
+
+func (s *store) UpdateConnection(ctx context.Context, userID string, fn func(*connect.Connection, *connect.Setup) (*connect.Setup, error)) (*connect.Connection, error) {
+	if s.beforeConnection != nil {
+		if err := s.beforeConnection(); err != nil {
+			return nil, err
+		}
+	}
+	return s.Store.UpdateConnection(ctx, userID, fn)
 }
 
 func (s *store) UpdateSetup(ctx context.Context, id string, fn func(*connect.Connection, *connect.Setup) error) (*connect.Connection, *connect.Setup, error) {
@@ -155,9 +166,9 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, queue: &queue{}}
+		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, vault: memory.NewVault(), queue: &queue{}}
 		parts := setup.Parts{
-			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(memory.NewVault(), noRefresh{}),
+			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}),
 			Settings: setup.Settings{
 				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
 				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3,

@@ -351,3 +351,72 @@ func TestProjectWhoseBillingCannotBeReadIsNotPassedOverInSilence(t *testing.T) {
 		}
 	})
 }
+
+func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, _ *connect.Setup) {
+		ctx := c.t.Context()
+		grant := setup.Grant{Token: connect.Token{Access: "a", Refresh: "r"}, Email: owner, Subject: "1"}
+		login := func(state string) *connect.Login {
+			return connect.NewLogin("user-1", "", state, "browser", time.Now())
+		}
+		stored := func(l *connect.Login) bool {
+			_, _, err := c.vault.Get(ctx, l.Tokens())
+			return err == nil
+		}
+		tokens := func() connect.TokenRef {
+			connection, err := c.store.Connection(ctx, "user-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return connection.Tokens
+		}
+		first := tokens()
+
+		refused := login("refused")
+		c.store.beforeConnection = func() error { return connect.Errorf(connect.Conflict, "no") }
+		if _, err := c.service.Connect(ctx, refused, grant); err == nil || stored(refused) {
+			t.Errorf("error %v, and the tokens are kept: %v", err, stored(refused))
+		}
+		c.store.beforeConnection = nil
+
+		// The browser leaves in the middle.
+		left, cancel := context.WithCancel(ctx)
+		cancel()
+		second := login("second")
+		if _, err := c.service.Connect(left, second, grant); err != nil || tokens() != second.Tokens() || !stored(second) {
+			t.Errorf("connecting again: %v", err)
+		}
+		if _, _, err := c.vault.Get(ctx, first); connect.CodeOf(err) != connect.NotFound {
+			t.Errorf("the replaced tokens: %v", err)
+		}
+		if err := c.service.Disconnect(ctx, "user-1"); err != nil || stored(second) {
+			t.Errorf("disconnect: %v, tokens are left: %v", err, stored(second))
+		}
+		connection, err := c.store.Connection(ctx, "user-1")
+		if err != nil || connection.Tokens != "" || len(connection.Stale) != 0 {
+			t.Errorf("the tombstone names %q and %q, %v", connection.Tokens, connection.Stale, err)
+		}
+	})
+}
+
+func TestRootProjectIsSearchedForManyAtOnce(t *testing.T) {
+	t.Parallel()
+	runWith(t, 60, func(s *emulated.Scenario) {
+		s.Latencies.Read = emulated.Duration(time.Second)
+		for i := range s.Projects[1:60] { // all but project-60
+			s.Projects[1+i].Bindings[0].Role = "roles/viewer"
+		}
+	}, func(c *chain, made *connect.Setup) {
+		c.Settings.AutoProjects = 60
+		started := time.Now()
+		c.until("enable-apis")
+		if took := time.Since(started); took > 15*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		s, err := c.store.Setup(c.t.Context(), made.ID)
+		if err != nil || s.RootProject != "project-60" {
+			t.Errorf("the root project is %s, %v, want the only one that the user owns", s.RootProject, err)
+		}
+	})
+}
