@@ -26,6 +26,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/oauth":               {[]string{"shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
 	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net"}},
 	"shared/memory":              {[]string{"shared/connect"}, nil},
+	"shared/secretmanager":       {[]string{"shared/connect"}, []string{"cloud.google.com/go/secretmanager", "google.golang.org/api", "google.golang.org/grpc"}},
 	"shared/telemetry":           {nil, nil},
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
 	"functions":                  {[]string{"shared/connect", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go"}},

@@ -112,7 +112,9 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 	for variable, value := range opts.Environment {
 		environment[variable] = value
 	}
-	cfg, err := config.FromEnvironment(ctx, func(v string) (string, bool) { value, ok := environment[v]; return value, ok }, nil)
+	cfg, err := config.Read(ctx, config.Environment{
+		Lookup: func(v string) (string, bool) { value, ok := environment[v]; return value, ok },
+	})
 	if err == nil {
 		s.App, err = app.New(cfg, s.network.Transport(), opts.Log)
 	}

@@ -8,13 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
@@ -56,16 +59,28 @@ type Config struct {
 	VerifyAttempts     int           `env:"VERIFY_ATTEMPTS, default=20"`        // checks of permissions
 
 	LogLevel slog.Level `env:"LOG_LEVEL, default=INFO"`
+
+	secret map[string]bool // the variables whose values are a secret's
 }
 
-// FromEnvironment reads and validates a Config. The lookup function is
-// os.LookupEnv, or a map's in tests; functions are the names that
-// FUNCTION_TARGET may have.
-func FromEnvironment(ctx context.Context, lookup func(string) (string, bool), functions []string) (*Config, error) {
+// Environment is where a Config comes from.
+type Environment struct {
+	// Lookup is os.LookupEnv, or a map's in tests.
+	Lookup func(variable string) (string, bool)
+	// Secret returns the payload of a version of a secret; nil: values may
+	// not refer to any.
+	Secret func(ctx context.Context, version string) (connect.Secret, error)
+	// Functions are the names that FUNCTION_TARGET may have.
+	Functions []string
+}
+
+// Read reads and validates a Config. A value sm://projects/P/secrets/S or
+// sm://projects/P/secrets/S/versions/V stands for that secret's payload.
+func Read(ctx context.Context, e Environment) (*Config, error) {
 	var c Config
-	faults := c.read(ctx, lookup)
-	if c.FunctionTarget != "" && !slices.Contains(functions, c.FunctionTarget) {
-		faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.FunctionTarget, strings.Join(functions, ", ")))
+	faults := c.read(ctx, e)
+	if c.FunctionTarget != "" && !slices.Contains(e.Functions, c.FunctionTarget) {
+		faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.show("FUNCTION_TARGET", c.FunctionTarget), strings.Join(e.Functions, ", ")))
 	}
 	if err := errors.Join(append(faults, c.validate()...)...); err != nil {
 		return nil, fmt.Errorf("bad configuration:\n%w", err)
@@ -74,26 +89,93 @@ func FromEnvironment(ctx context.Context, lookup func(string) (string, bool), fu
 }
 
 // read reads each variable by itself, so that one which cannot be read does
-// not hide the others. It takes its default's place in what is checked next.
-func (c *Config) read(ctx context.Context, lookup func(string) (string, bool)) []error {
-	var faults []error
+// not hide the others. Its default takes its place in what is checked next.
+func (c *Config) read(ctx context.Context, e Environment) []error {
 	value := reflect.ValueOf(c).Elem()
+	var variables []string
+	fields := map[string]int{}
 	for i := range value.NumField() {
-		field := value.Type().Field(i)
-		variable, _, _ := strings.Cut(field.Tag.Get("env"), ",")
+		if variable, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("env"), ","); variable != "" {
+			variables = append(variables, variable)
+			fields[variable] = i
+		}
+	}
+	secrets, faults := readSecrets(ctx, e, variables)
+	c.secret = map[string]bool{}
+	for variable := range secrets {
+		c.secret[variable] = true
+	}
+	lookup := lookuper(func(variable string) (string, bool) {
+		if secret, ok := secrets[variable]; ok {
+			return secret.Reveal(), true
+		}
+		return e.Lookup(variable)
+	})
+	unset := lookuper(func(string) (string, bool) { return "", false })
+	for _, variable := range variables {
+		field := value.Type().Field(fields[variable])
 		one := reflect.New(reflect.StructOf([]reflect.StructField{field}))
-		err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: lookuper(lookup)})
-		if err != nil {
+		if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: lookup}); err != nil {
 			given, _ := lookup(variable)
-			faults = append(faults, fmt.Errorf("%s is %q, which is not a %s", variable, given, field.Type))
-			unset := lookuper(func(string) (string, bool) { return "", false })
+			faults = append(faults, fmt.Errorf("%s is %q, which is not a %s", variable, c.show(variable, given), field.Type))
 			if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: one.Interface(), Lookuper: unset}); err != nil {
 				faults = append(faults, err)
 			}
 		}
-		value.Field(i).Set(one.Elem().Field(0))
+		value.Field(fields[variable]).Set(one.Elem().Field(0))
 	}
 	return faults
+}
+
+// secretName is what may follow sm://
+// (https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions).
+var secretName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]+(/versions/[A-Za-z0-9_-]+)?$`)
+
+// readSecrets reads, all at once, the secrets that values refer to. One that
+// could not be read is a fault, and has an empty payload.
+func readSecrets(ctx context.Context, e Environment, variables []string) (map[string]connect.Secret, []error) {
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	secrets := map[string]connect.Secret{}
+	var faults []error
+	for _, variable := range variables {
+		value, _ := e.Lookup(variable)
+		name, refers := strings.CutPrefix(value, "sm://")
+		if !refers {
+			continue
+		}
+		secrets[variable] = ""
+		switch {
+		case !secretName.MatchString(name):
+			faults = append(faults, fmt.Errorf("%s is %q; a secret is named sm://projects/P/secrets/S or sm://projects/P/secrets/S/versions/V", variable, value))
+			continue
+		case e.Secret == nil:
+			faults = append(faults, fmt.Errorf("%s refers to a secret, and no secrets can be read here", variable))
+			continue
+		case !strings.Contains(name, "/versions/"):
+			name += "/versions/latest"
+		}
+		group.Go(func() {
+			secret, err := e.Secret(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%s: %w", variable, err))
+				return
+			}
+			secrets[variable] = secret
+		})
+	}
+	group.Wait()
+	return secrets, faults
+}
+
+// show returns what may be seen of a variable's value.
+func (c *Config) show(variable, value string) string {
+	if c.secret[variable] {
+		return "[redacted]"
+	}
+	return value
 }
 
 // lookuper lets envconfig read the environment through a function. Variables
@@ -130,11 +212,11 @@ func (c *Config) validate() []error {
 	}
 	switch {
 	case c.Auth != "local":
-		fault("AUTH", "is %q; this release knows local", c.Auth)
+		fault("AUTH", "is %q; this release knows local", c.show("AUTH", c.Auth))
 	case c.Service != "":
 		fault("AUTH", "local believes what the caller says of itself: it is refused on Cloud Run")
 	case !loopback(c.ListenHost()):
-		fault("HOST", "is %q; AUTH=local listens on loopback only", c.Host)
+		fault("HOST", "is %q; AUTH=local listens on loopback only", c.show("HOST", c.Host))
 	}
 	if c.Service != "" {
 		fault("K_SERVICE", "is set: this release keeps its state in memory, which Cloud Run does not keep")
@@ -146,7 +228,7 @@ func (c *Config) validate() []error {
 		faults = append(faults, err)
 	}
 	if port, err := strconv.ParseUint(c.Port, 10, 16); err != nil || strconv.FormatUint(port, 10) != c.Port {
-		fault("PORT", "is %q, which is no port", c.Port)
+		fault("PORT", "is %q, which is no port", c.show("PORT", c.Port))
 	}
 	return faults
 }
@@ -159,9 +241,9 @@ func (c *Config) checkURL(fault func(string, string, ...any), variable, value st
 	case value == "":
 		fault(variable, "is missing")
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		fault(variable, "is %q, which is not an absolute http or https URL", value)
+		fault(variable, "is %q, which is not an absolute http or https URL", c.show(variable, value))
 	case u.Scheme == "http" && !loopback(u.Hostname()):
-		fault(variable, "is %q: plain http is accepted for loopback only", value)
+		fault(variable, "is %q: plain http is accepted for loopback only", c.show(variable, value))
 	case u.User != nil || u.Fragment != "":
 		fault(variable, "must have neither credentials nor a fragment")
 	}
@@ -208,7 +290,7 @@ func (c *Config) Settings() (setup.Settings, error) {
 		faults = append(faults, fmt.Errorf("VERIFY_INTERVAL must be more than 0 and at most 1h, is %v", c.VerifyInterval))
 	}
 	if c.PlatformAccount != "" && !strings.HasSuffix(c.PlatformAccount, ".gserviceaccount.com") {
-		faults = append(faults, fmt.Errorf("PLATFORM_SERVICE_ACCOUNT is %q, which is not a service account's email", c.PlatformAccount))
+		faults = append(faults, fmt.Errorf("PLATFORM_SERVICE_ACCOUNT is %q, which is not a service account's email", c.show("PLATFORM_SERVICE_ACCOUNT", c.PlatformAccount)))
 	}
 	return s, errors.Join(faults...)
 }
@@ -233,11 +315,16 @@ func (c *Config) TaskURL(function string) string {
 	return strings.ReplaceAll(target, "{function}", function)
 }
 
+// Format shows what LogValue shows, under every verb of package fmt.
+func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.LogValue().String()) }
+
 // LogValue shows what helps an operator and no secret.
-func (c *Config) LogValue() slog.Value {
+func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(
-		slog.String("client_id", c.ClientID), slog.String("backend_url", c.BackendURL), slog.String("front_url", c.FrontURL),
-		slog.String("auth", c.Auth), slog.String("function_target", c.FunctionTarget), slog.String("google_endpoint", c.GoogleEndpoint),
+		slog.String("client_id", c.show("CLIENT_ID", c.ClientID)),
+		slog.String("backend_url", c.show("NEXT_PUBLIC_BACKEND_URL", c.BackendURL)), slog.String("front_url", c.show("FRONTURL", c.FrontURL)),
+		slog.String("auth", c.show("AUTH", c.Auth)), slog.String("function_target", c.show("FUNCTION_TARGET", c.FunctionTarget)),
+		slog.String("google_endpoint", c.show("GOOGLE_ENDPOINT", c.GoogleEndpoint)),
 		slog.Duration("verify_interval", c.VerifyInterval), slog.Int("verify_attempts", c.VerifyAttempts),
 		slog.Bool("update_org_policies", c.UpdateOrgPolicies),
 	)

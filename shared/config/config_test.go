@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
 )
 
 // good is a configuration without faults.
@@ -25,10 +27,21 @@ func read(t *testing.T, changes map[string]string) (*config.Config, error) {
 	t.Helper()
 	environment := good()
 	maps.Copy(environment, changes)
-	return config.FromEnvironment(t.Context(), func(name string) (string, bool) {
-		value, ok := environment[name]
-		return value, ok
-	}, []string{"login"})
+	return config.Read(t.Context(), config.Environment{
+		Lookup:    func(name string) (string, bool) { value, ok := environment[name]; return value, ok },
+		Functions: []string{"login"},
+		Secret: func(_ context.Context, version string) (connect.Secret, error) {
+			switch version {
+			case "projects/p/secrets/front/versions/latest":
+				return "https://front.example/very-secret", nil
+			case "projects/p/secrets/client/versions/7":
+				return "very-secret", nil
+			case "projects/p/secrets/plain/versions/latest":
+				return "http://front.example/very-secret", nil
+			}
+			return "", connect.Errorf(connect.NotFound, "%s does not exist.", version)
+		},
+	})
 }
 
 func TestFaultsNameTheirVariable(t *testing.T) {
@@ -52,6 +65,9 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"no pause between checks":        {map[string]string{"VERIFY_INTERVAL": "0s"}, "VERIFY_INTERVAL"},
 		"no duration":                    {map[string]string{"VERIFY_INTERVAL": "soon"}, "VERIFY_INTERVAL is \"soon\""},
 		"no number":                      {map[string]string{"TASK_MAX_ATTEMPTS": "abc"}, "TASK_MAX_ATTEMPTS is \"abc\""},
+		"a secret that does not exist":   {map[string]string{"CLIENT_SECRET": "sm://projects/p/secrets/none"}, "CLIENT_SECRET: not_found: projects/p/secrets/none/versions/latest does not exist"},
+		"a secret's name that is none":   {map[string]string{"CLIENT_SECRET": "sm://none"}, "CLIENT_SECRET is \"sm://none\""},
+		"a secret with a faulty value":   {map[string]string{"FRONTURL": "sm://projects/p/secrets/plain"}, "FRONTURL is \"[redacted]\""},
 		"no port":                        {map[string]string{"PORT": "http"}, "PORT"},
 		"an unknown function":            {map[string]string{"FUNCTION_TARGET": "nothing"}, "FUNCTION_TARGET is \"nothing\""},
 		"too few attempts":               {map[string]string{"TASK_MAX_ATTEMPTS": "2"}, "TASK_MAX_ATTEMPTS"},
@@ -65,6 +81,22 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 				t.Errorf("error = %v, want one with %q and without the secret", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestValuesMayBeSecrets(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, map[string]string{"CLIENT_SECRET": "sm://projects/p/secrets/client/versions/7", "FRONTURL": "sm://projects/p/secrets/front"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.ClientSecret.Reveal() != "very-secret" || c.FrontURL != "https://front.example/very-secret" {
+		t.Errorf("client secret %q, front %q", c.ClientSecret.Reveal(), c.FrontURL)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "pointer", c, "value", *c)
+	if printed := log.String() + fmt.Sprintf("%v %+v %#v %v", c, *c, c, []any{c}); strings.Contains(printed, "very-secret") {
+		t.Errorf("the secret is in %s", printed)
 	}
 }
 
@@ -121,6 +153,9 @@ func TestREADMEListsEveryVariable(t *testing.T) {
 	fields := reflect.TypeFor[config.Config]()
 	for i := range fields.NumField() {
 		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("env"), ",")
+		if name == "" {
+			continue
+		}
 		known[name] = true
 		if !strings.Contains(string(readme), "| `"+name+"`") {
 			t.Errorf("README.md does not list %s", name)

@@ -18,6 +18,7 @@ import (
 	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/secretmanager"
 	"gcpconnect/shared/setup"
 	"gcpconnect/shared/telemetry"
 )
@@ -47,8 +48,9 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context) error {
-	cfg, err := config.FromEnvironment(ctx, os.LookupEnv, functions.Names())
-	if err != nil {
+	secrets := secretmanager.New()
+	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Secret: secrets.Access, Functions: functions.Names()})
+	if err := errors.Join(err, secrets.Close()); err != nil {
 		return err
 	}
 	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
