@@ -134,9 +134,7 @@ var secretName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-
 // readSecrets reads, all at once, the secrets that values refer to. One that
 // could not be read is a fault, and has an empty payload.
 func readSecrets(ctx context.Context, e Environment, variables []string) (map[string]connect.Secret, []error) {
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	secrets := map[string]connect.Secret{}
+	secrets, versions := map[string]connect.Secret{}, map[string]string{}
 	var faults []error
 	for _, variable := range variables {
 		value, _ := e.Lookup(variable)
@@ -148,15 +146,19 @@ func readSecrets(ctx context.Context, e Environment, variables []string) (map[st
 		switch {
 		case !secretName.MatchString(name):
 			faults = append(faults, fmt.Errorf("%s is %q; a secret is named sm://projects/P/secrets/S or sm://projects/P/secrets/S/versions/V", variable, value))
-			continue
 		case e.Secret == nil:
 			faults = append(faults, fmt.Errorf("%s refers to a secret, and no secrets can be read here", variable))
-			continue
-		case !strings.Contains(name, "/versions/"):
-			name += "/versions/latest"
+		case strings.Contains(name, "/versions/"):
+			versions[variable] = name
+		default:
+			versions[variable] = name + "/versions/latest"
 		}
+	}
+	var mu sync.Mutex // guards secrets and faults
+	var group sync.WaitGroup
+	for variable, version := range versions {
 		group.Go(func() {
-			secret, err := e.Secret(ctx, name)
+			secret, err := e.Secret(ctx, version)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
