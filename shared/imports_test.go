@@ -26,6 +26,9 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/oauth":               {[]string{"shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
 	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net"}},
 	"shared/memory":              {[]string{"shared/connect"}, nil},
+	"shared/firestore":           {[]string{"shared/connect"}, []string{"cloud.google.com/go/firestore", "google.golang.org/api/option", "google.golang.org/grpc"}},
+	"shared/cloudtasks":          {[]string{"shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "github.com/googleapis/gax-go", "go.opentelemetry.io/otel/propagation", "google.golang.org/api/option", "google.golang.org/grpc", "google.golang.org/protobuf"}},
+	"shared/vault":               {[]string{"shared/connect"}, []string{"github.com/hashicorp/vault/api", "google.golang.org/api/iamcredentials", "google.golang.org/api/option"}},
 	"shared/secretmanager":       {[]string{"shared/connect"}, []string{"cloud.google.com/go/secretmanager", "google.golang.org/api", "google.golang.org/grpc"}},
 	"shared/telemetry":           {nil, nil},
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
@@ -35,6 +38,8 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},
 	"emulators/demo":             {[]string{"emulators/stack"}, nil},
 	"emulators/google":           {nil, []string{"github.com/go-jose/go-jose"}},
+	"emulators/parts":            {[]string{"shared/connect"}, nil},
+	"emulators/parts/partstest":  {[]string{"emulators/parts"}, nil},
 	"emulators/stack":            {everything, everything},
 }
 

@@ -89,11 +89,3 @@ type Queue interface {
 	// error: the task is already there or done.
 	Enqueue(ctx context.Context, t Task) error
 }
-
-// Task is one HTTP request to come.
-type Task struct {
-	Function string    // which function is to handle it
-	Name     string    // deterministic, [A-Za-z0-9_-], at most 500 characters; the queue takes a name once
-	Body     []byte    // JSON, at most 1 MiB; never a secret
-	At       time.Time // not before; zero: at once
-}

@@ -31,7 +31,7 @@ func (r Resource) Clone() Resource {
 }
 
 // ResourceQuery selects discovered resources of a user, in the order of
-// project, type, name and ID.
+// project, type and name.
 type ResourceQuery struct {
 	ProjectID string // empty: every project
 	Type      string // empty: every type

@@ -39,11 +39,11 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	if err := alive(ctx); err != nil {
 		return nil, "", err
 	}
-	size, err := pageSize(q.PageSize)
+	size, err := connect.PageSize(q.PageSize)
 	if err != nil {
 		return nil, "", err
 	}
-	position, err := parseCursor("changes", q.PageToken)
+	position, err := connect.ParseCursor("changes", q.PageToken)
 	if err != nil {
 		return nil, "", err
 	}
@@ -59,7 +59,7 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 		}
 		if len(page) == size {
 			end := page[size-1]
-			next, err = cursor{Of: "changes", PlannedAt: end.PlannedAt.UTC(), ID: end.ID}.token()
+			next, err = connect.Cursor{Of: "changes", PlannedAt: end.PlannedAt.UTC(), ID: end.ID}.Token()
 			break
 		}
 		page = append(page, *c)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -14,15 +13,9 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// Limits of Cloud Tasks (https://cloud.google.com/tasks/docs/quotas).
-const (
-	maxBody  = 1 << 20
-	maxAhead = 30 * 24 * time.Hour
-	// remembered is how long a name stays taken after its task has ended.
-	remembered = 24 * time.Hour
-)
-
-var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,500}$`)
+// remembered is how long a name stays taken after its task has ended
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
+const remembered = 24 * time.Hour
 
 // Options say how a Queue works. All but URL may be left out: the defaults
 // are those of a new queue of Cloud Tasks where no other is given.
@@ -134,13 +127,8 @@ func (q *Queue) Enqueue(ctx context.Context, t connect.Task) error {
 
 // check refuses what Cloud Tasks would refuse and returns where t goes.
 func (q *Queue) check(t connect.Task, now time.Time) (string, error) {
-	switch {
-	case !validName.MatchString(t.Name):
-		return "", connect.Errorf(connect.Invalid, "A task's name must be 1 to 500 letters, digits, hyphens or underscores.")
-	case len(t.Body) > maxBody:
-		return "", connect.Errorf(connect.Invalid, "A task's body must not exceed 1 MiB.")
-	case t.At.After(now.Add(maxAhead)):
-		return "", connect.Errorf(connect.Invalid, "A task's time must be within 30 days.")
+	if err := t.Validate(now); err != nil {
+		return "", err
 	}
 	target := q.opts.URL(t.Function)
 	if u, err := url.Parse(target); err != nil || u.Host == "" {

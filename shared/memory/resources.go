@@ -83,17 +83,17 @@ func (s *Store) Resources(ctx context.Context, userID string, q connect.Resource
 	if err := alive(ctx); err != nil {
 		return nil, "", err
 	}
-	size, err := pageSize(q.PageSize)
+	size, err := connect.PageSize(q.PageSize)
 	if err != nil {
 		return nil, "", err
 	}
-	position, err := parseCursor("resources", q.PageToken)
+	position, err := connect.ParseCursor("resources", q.PageToken)
 	if err != nil {
 		return nil, "", err
 	}
 	var last connect.Resource
 	if position != nil {
-		last = connect.Resource{ProjectID: position.Project, Type: position.Type, Name: position.Name, ID: position.ID}
+		last = connect.Resource{ProjectID: position.ProjectID, Type: position.Type, Name: position.Name, ID: position.ID}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +105,7 @@ func (s *Store) Resources(ctx context.Context, userID string, q connect.Resource
 			}
 			if len(page) == size {
 				end := page[size-1]
-				next, err = cursor{Of: "resources", Project: end.ProjectID, Type: end.Type, Name: end.Name, ID: end.ID}.token()
+				next, err = connect.Cursor{Of: "resources", ProjectID: end.ProjectID, Type: end.Type, Name: end.Name, ID: end.ID}.Token()
 				s.counts.Reads += int64(len(page))
 				return page, next, err
 			}

@@ -116,6 +116,7 @@ var discoveryCases = []storeCase{
 			for range rounds {
 				err := insist(ctx, func() error {
 					_, _, err := s.UpdateDiscovery(ctx, user, "project", func(_ *connect.Connection, d *connect.Discovery) error {
+						overlap()
 						d.Attempt++
 						return nil
 					})

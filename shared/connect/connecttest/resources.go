@@ -32,15 +32,24 @@ func inventoryOf(n int) []connect.Resource {
 	return resources
 }
 
-// ordered returns the resources in the order of Resources, without those that
-// drop selects.
-func ordered(resources []connect.Resource, drop func(connect.Resource) bool) []connect.Resource {
-	kept := slices.DeleteFunc(slices.Clone(resources), drop)
-	slices.SortFunc(kept, func(a, b connect.Resource) int {
-		return cmp.Or(strings.Compare(a.ProjectID, b.ProjectID), strings.Compare(a.Type, b.Type),
-			strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
-	})
-	return kept
+// inOrder orders resources as Resources does. The order of those that are the
+// same in all three is the adapter's.
+func inOrder(a, b connect.Resource) int {
+	return cmp.Or(strings.Compare(a.ProjectID, b.ProjectID), strings.Compare(a.Type, b.Type), strings.Compare(a.Name, b.Name))
+}
+
+// wantResources checks that got is all of want but those that drop selects,
+// each once, in order.
+func wantResources(t *testing.T, what string, got, want []connect.Resource, drop func(connect.Resource) bool) {
+	t.Helper()
+	if !slices.IsSortedFunc(got, inOrder) {
+		t.Errorf("%s are not in order", what)
+	}
+	equal(t, what, resourcesByID(got), resourcesByID(slices.DeleteFunc(slices.Clone(want), drop)))
+}
+
+func resourcesByID(resources []connect.Resource) []connect.Resource {
+	return slices.SortedFunc(slices.Values(resources), func(a, b connect.Resource) int { return strings.Compare(a.ID, b.ID) })
 }
 
 func none(connect.Resource) bool { return false }
@@ -68,7 +77,7 @@ var resourceCases = []storeCase{
 		ok(t, s.SaveResources(ctx, user, []connect.Resource{full, empty}))
 		page, _, err := s.Resources(ctx, user, connect.ResourceQuery{})
 		ok(t, err)
-		equal(t, "the resources", page, []connect.Resource{empty, full})
+		wantResources(t, "the resources", page, []connect.Resource{empty, full}, none)
 	}},
 	{"labels may have any key that Google allows, and more", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
@@ -89,7 +98,7 @@ var resourceCases = []storeCase{
 			resources = append(resources, newResource(id))
 		}
 		ok(t, s.SaveResources(ctx, user, resources))
-		equal(t, "the resources", readResources(t, s, user, connect.ResourceQuery{PageSize: 4}), ordered(resources, none))
+		wantResources(t, "the resources", readResources(t, s, user, connect.ResourceQuery{PageSize: 4}), resources, none)
 	}},
 	{"a resource saved again under its ID replaces the one before, wherever it was", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
@@ -99,14 +108,15 @@ var resourceCases = []storeCase{
 		resources[5].ProjectID = "moved"
 		resources[6].Name, resources[6].Run = "renamed", "two"
 		ok(t, s.SaveResources(ctx, user, resources[4:7]))
-		equal(t, "the resources", readResources(t, s, user, connect.ResourceQuery{PageSize: 4}), ordered(resources, none))
+		wantResources(t, "the resources", readResources(t, s, user, connect.ResourceQuery{PageSize: 4}), resources, none)
 	}},
 	{"1,201 resources are saved in one call, read over pages in order, each once, and deleted in one call", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
 		resources := inventoryOf(1201)
 		ok(t, s.SaveResources(ctx, user, resources))
-		equal(t, "the resources in large pages", readResources(t, s, user, connect.ResourceQuery{PageSize: 1000}), ordered(resources, none))
-		equal(t, "the resources in small pages", readResources(t, s, user, connect.ResourceQuery{PageSize: 150}), ordered(resources, none))
+		large := readResources(t, s, user, connect.ResourceQuery{PageSize: 1000})
+		wantResources(t, "the resources", large, resources, none)
+		equal(t, "the resources in small pages", readResources(t, s, user, connect.ResourceQuery{PageSize: 150}), large)
 		ok(t, s.DeleteResources(ctx, user, connect.ResourceFilter{}))
 		equal(t, "the resources after deleting all", readResources(t, s, user, connect.ResourceQuery{PageSize: 100}), []connect.Resource{})
 	}},
@@ -125,9 +135,9 @@ var resourceCases = []storeCase{
 		ctx, user := t.Context(), newUser()
 		resources := inventoryOf(40)
 		for i := range resources {
-			resources[i].Run = "other"
+			resources[i].Run, resources[i].Name = "other", fmt.Sprint("name-", i)
 		}
-		all := ordered(resources, none)
+		all := slices.SortedFunc(slices.Values(resources), inOrder)
 		for i := range all[:7] {
 			all[i].Run = "gone"
 		}
@@ -146,9 +156,9 @@ var resourceCases = []storeCase{
 		for _, project := range []string{"", "alpha", "example.com:beta", "gamma", "other"} {
 			for _, kind := range []string{"", "vm", "gke_cluster", "other"} {
 				got := readResources(t, s, user, connect.ResourceQuery{ProjectID: project, Type: kind, PageSize: 4})
-				equal(t, fmt.Sprintf("the resources of project %q and type %q", project, kind), got, ordered(resources, func(r connect.Resource) bool {
+				wantResources(t, fmt.Sprintf("the resources of project %q and type %q", project, kind), got, resources, func(r connect.Resource) bool {
 					return project != "" && r.ProjectID != project || kind != "" && r.Type != kind
-				}))
+				})
 			}
 		}
 	}},
@@ -168,7 +178,7 @@ var resourceCases = []storeCase{
 		for range 2 {
 			page, _, err := s.Resources(ctx, user, connect.ResourceQuery{})
 			ok(t, err)
-			equal(t, "the resources", page, ordered(inventoryOf(3), none))
+			wantResources(t, "the resources", page, inventoryOf(3), none)
 			scramble(&page)
 		}
 	}},
@@ -187,9 +197,9 @@ var deleteCases = []storeCase{
 					ok(t, s.SaveResources(ctx, user, resources))
 					ok(t, s.DeleteResources(ctx, user, connect.ResourceFilter{ProjectID: project, Run: run, NotRun: not}))
 					got := readResources(t, s, user, connect.ResourceQuery{PageSize: 100})
-					equal(t, fmt.Sprintf("what is left without project %q, run %q, not run %q", project, run, not), got, ordered(resources, func(r connect.Resource) bool {
+					wantResources(t, fmt.Sprintf("the resources left without project %q, run %q, not run %q", project, run, not), got, resources, func(r connect.Resource) bool {
 						return (project == "" || r.ProjectID == project) && (run == "" || r.Run == run) && (not == "" || r.Run != not)
-					}))
+					})
 				}
 			}
 		}

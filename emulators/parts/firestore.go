@@ -1,0 +1,93 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Firestore is a running Firestore emulator.
+type Firestore struct {
+	// Address is its host:port, the value for FIRESTORE_EMULATOR_HOST.
+	Address string
+	process *process
+}
+
+// emulatorProgram finds what `gcloud emulators firestore start` runs. It is
+// run directly, with the same arguments, because gcloud puts it out of reach:
+// into a process group of its own, where it stays when gcloud is killed.
+func emulatorProgram() (string, error) {
+	gcloud, err := exec.LookPath("gcloud")
+	if err == nil {
+		gcloud, err = filepath.EvalSymlinks(gcloud)
+	}
+	if err != nil {
+		return "", &MissingError{"gcloud", "see https://cloud.google.com/sdk/docs/install, then: gcloud components install cloud-firestore-emulator"}
+	}
+	program := filepath.Join(filepath.Dir(gcloud), "..", "platform", "cloud-firestore-emulator", "cloud_firestore_emulator")
+	if _, err := os.Stat(program); err != nil {
+		return "", &MissingError{"the Firestore emulator", "gcloud components install cloud-firestore-emulator (or: apt-get install -y google-cloud-cli-firestore-emulator)"}
+	}
+	if _, err := exec.LookPath("java"); err != nil {
+		return "", &MissingError{"java", "apt-get install -y default-jre-headless"}
+	}
+	return program, nil
+}
+
+// StartFirestore starts a Firestore emulator at an address, a free one if that
+// is empty, with its log in a folder. Its data are in memory: they end with it.
+func StartFirestore(ctx context.Context, address, logs string) (*Firestore, error) {
+	program, err := emulatorProgram()
+	if err != nil {
+		return nil, err
+	}
+	if address == "" {
+		if address, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("address of the Firestore emulator: %w", err)
+	}
+	p, err := start("firestore", logs, nil, program, "start", "--host="+host, "--port="+port, "--database-mode=firestore-native")
+	if err != nil {
+		return nil, err
+	}
+	f := &Firestore{Address: address, process: p}
+	if err := p.await(ctx, f.healthy); err != nil {
+		_ = p.stop() // the error says what was wrong
+		return nil, err
+	}
+	return f, nil
+}
+
+// healthy asks the emulator whether it serves.
+func (f *Firestore) healthy(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.Address+"/", http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 100))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK || strings.TrimSpace(string(answer)) != "Ok" {
+		return fmt.Errorf("it answers %d %q", resp.StatusCode, answer)
+	}
+	return nil
+}
+
+// Stop stops the emulator.
+func (f *Firestore) Stop() error { return f.process.stop() }

@@ -1,0 +1,62 @@
+// Package partstest gives tests the real parts that they need.
+//
+// On a machine where one is not installed, its tests are skipped, and their
+// names go to the file that SKIPPED_TESTS names, which `make test` shows. With
+// CI set nothing may be missing: they fail.
+package partstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"gcpconnect/emulators/parts"
+)
+
+// Firestore starts a Firestore emulator that ends with the test.
+func Firestore(t testing.TB) *parts.Firestore {
+	t.Helper()
+	f, err := parts.StartFirestore(context.WithoutCancel(t.Context()), "", t.TempDir())
+	require(t, err)
+	t.Cleanup(func() { check(t, f.Stop()) })
+	return f
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// require ends the test unless err is nil.
+func require(t testing.TB, err error) {
+	t.Helper()
+	var missing *parts.MissingError
+	switch {
+	case err == nil:
+		return
+	case os.Getenv("CI") != "" || !errors.As(err, &missing): //nolint:forbidigo // of the test run, not of the program
+		t.Fatal(err)
+	}
+	if file := os.Getenv("SKIPPED_TESTS"); file != "" { //nolint:forbidigo // likewise
+		f, failed := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if failed == nil {
+			_, failed = fmt.Fprintf(f, "%s: %v\n", t.Name(), err)
+			failed = errors.Join(failed, f.Close())
+		}
+		check(t, failed)
+	}
+	t.Skip(err)
+}
+
+// Vault starts a Vault that ends with the test.
+func Vault(t testing.TB) *parts.Vault {
+	t.Helper()
+	v, err := parts.StartVault(context.WithoutCancel(t.Context()), "", t.TempDir())
+	require(t, err)
+	t.Cleanup(func() { check(t, v.Stop()) })
+	return v
+}

@@ -1,0 +1,76 @@
+package firestore
+
+import (
+	"context"
+
+	"cloud.google.com/go/firestore"
+)
+
+// saveAll writes documents, each by itself: a batch that failed half-way is
+// written again by whoever asked for it. Of two with the same name the later
+// stands.
+func (s *Store) saveAll(ctx context.Context, what string, documents map[*firestore.DocumentRef]any) error {
+	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	return s.inBulk(ctx, what, func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error {
+		for ref, document := range documents {
+			job, err := w.Set(ref, document)
+			if err != nil {
+				return err
+			}
+			started(job)
+		}
+		return nil
+	})
+}
+
+// deletePage is how many documents are read before they are deleted: memory
+// is bounded by it, whatever there is.
+const deletePage = 1000
+
+// deleteAll deletes the documents that a query selects. Nothing of them but
+// their names is read.
+func (s *Store) deleteAll(ctx context.Context, what string, q firestore.Query) error {
+	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
+	defer cancel()
+	q = q.Select().Limit(deletePage)
+	for {
+		snapshots, err := q.Documents(ctx).GetAll()
+		if err != nil {
+			return classify(what, err)
+		}
+		if len(snapshots) == 0 {
+			return nil
+		}
+		err = s.inBulk(ctx, what, func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error {
+			for _, snapshot := range snapshots {
+				job, err := w.Delete(snapshot.Ref)
+				if err != nil {
+					return err
+				}
+				started(job)
+			}
+			return nil
+		})
+		if err != nil || len(snapshots) < deletePage {
+			return err
+		}
+	}
+}
+
+// inBulk runs write and waits for what it started.
+func (s *Store) inBulk(ctx context.Context, what string, write func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error) error {
+	w := s.client.BulkWriter(ctx)
+	var jobs []*firestore.BulkWriterJob
+	err := write(w, func(job *firestore.BulkWriterJob) { jobs = append(jobs, job) })
+	w.End()
+	for _, job := range jobs {
+		if _, failed := job.Results(); err == nil {
+			err = failed
+		}
+	}
+	if err != nil {
+		return classify(what, err)
+	}
+	return nil
+}

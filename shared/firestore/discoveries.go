@@ -1,0 +1,59 @@
+package firestore
+
+import (
+	"context"
+
+	"cloud.google.com/go/firestore"
+
+	"gcpconnect/shared/connect"
+)
+
+// Discoveries returns the user's discoveries, ordered by project ID.
+func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Discovery, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	snapshots, err := s.below(userID, "discoveries").OrderBy("ProjectID", firestore.Asc).Documents(ctx).GetAll()
+	if err != nil {
+		return nil, classify("list discoveries", err)
+	}
+	all := make([]connect.Discovery, len(snapshots))
+	for i, snapshot := range snapshots {
+		d, err := decodeDiscovery(snapshot)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = *d
+	}
+	return all, nil
+}
+
+// UpdateDiscovery runs fn over the user's connection and a project's discovery.
+func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, fn func(c *connect.Connection, d *connect.Discovery) error) (*connect.Connection, *connect.Discovery, error) {
+	var c *working[*connect.Connection]
+	var d *working[*connect.Discovery]
+	err := s.transact(ctx, "update discovery", func(t *firestore.Transaction) (err error) {
+		if c, err = s.openConnection(t, userID); err != nil {
+			return err
+		}
+		ref, zero := s.below(userID, "discoveries").Doc(name(projectID)), &connect.Discovery{UserID: userID, ProjectID: projectID}
+		if d, _, err = open(t, ref, zero, decodeDiscovery, encodeDiscovery); err != nil {
+			return err
+		}
+		if err := fn(c.doc, d.doc); err != nil {
+			return refusal{err}
+		}
+		if err := d.save(t); err != nil {
+			return err
+		}
+		return c.save(t)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.doc, d.doc, nil
+}
+
+// DeleteDiscoveries deletes the user's discoveries of older generations.
+func (s *Store) DeleteDiscoveries(ctx context.Context, userID string, before int64) error {
+	return s.deleteAll(ctx, "delete discoveries", s.below(userID, "discoveries").Where("Generation", "<", before))
+}

@@ -1,0 +1,160 @@
+package firestore
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"gcpconnect/shared/connect"
+)
+
+// A connection, a login and a change are stored as they are, field by field
+// under the fields' names. The others differ in what follows.
+
+// setupDocument is a setup as it is stored.
+type setupDocument struct {
+	connect.Setup
+	// ExpireAt hides the setup's own: nothing is stored for a setup without
+	// end, because the TTL policy deletes whatever has a time that is past.
+	ExpireAt *time.Time
+	// Bulk is what grows with the projects: JSON, compressed. A document may
+	// have 1 MiB and 40,000 index entries, and 1,000 projects with what went
+	// wrong in each would come near (https://cloud.google.com/firestore/quotas#limits).
+	Bulk []byte
+}
+
+// bulk is what Bulk holds.
+type bulk struct {
+	Selected []string             `json:",omitempty"`
+	Billing  map[string]bool      `json:",omitempty"`
+	Eligible []connect.ProjectRef `json:",omitempty"`
+	Projects []connect.Project    `json:",omitempty"`
+	Warnings []connect.Warning    `json:",omitempty"`
+}
+
+func encodeSetup(s *connect.Setup) (any, error) {
+	d := setupDocument{Setup: *s}
+	if !s.ExpireAt.IsZero() {
+		d.ExpireAt = &s.ExpireAt
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	many := bulk{Selected: s.Selected, Billing: s.Billing, Eligible: s.Eligible, Projects: s.Projects, Warnings: s.Warnings}
+	if err := json.NewEncoder(w).Encode(many); err != nil {
+		return nil, fmt.Errorf("encode the projects of setup %q: %w", s.ID, err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compress the projects of setup %q: %w", s.ID, err)
+	}
+	d.Bulk = packed.Bytes()
+	d.Selected, d.Billing, d.Eligible, d.Projects, d.Warnings = nil, nil, nil, nil, nil
+	return d, nil
+}
+
+func decodeSetup(snapshot *firestore.DocumentSnapshot) (*connect.Setup, error) {
+	var d setupDocument
+	if err := snapshot.DataTo(&d); err != nil {
+		return nil, err
+	}
+	if d.ExpireAt != nil {
+		d.Setup.ExpireAt = *d.ExpireAt
+	}
+	r, err := gzip.NewReader(bytes.NewReader(d.Bulk))
+	if err != nil {
+		return nil, fmt.Errorf("decompress the projects: %w", err)
+	}
+	var many bulk
+	if err := json.NewDecoder(io.LimitReader(r, 64<<20)).Decode(&many); err != nil {
+		return nil, fmt.Errorf("decode the projects: %w", err)
+	}
+	d.Selected, d.Billing, d.Eligible, d.Projects, d.Warnings = many.Selected, many.Billing, many.Eligible, many.Projects, many.Warnings
+	return &d.Setup, nil
+}
+
+// pair is an entry of a map. Keys that come from outside are no names of
+// Firestore fields: those may not be empty or like __this__.
+type pair[V any] struct {
+	Key   string
+	Value V
+}
+
+func pairs[V any](m map[string]V) []pair[V] {
+	var all []pair[V]
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, pair[V]{key, m[key]})
+	}
+	return all
+}
+
+func unpair[V any](all []pair[V]) map[string]V {
+	if all == nil {
+		return nil
+	}
+	m := make(map[string]V, len(all))
+	for _, p := range all {
+		m[p.Key] = p.Value
+	}
+	return m
+}
+
+// resourceDocument is a resource as it is stored. Labels hides the resource's
+// own.
+type resourceDocument struct {
+	connect.Resource
+	Labels []pair[string]
+}
+
+func encodeResource(r connect.Resource) any {
+	d := resourceDocument{Resource: r, Labels: pairs(r.Labels)}
+	d.Resource.Labels = nil
+	return d
+}
+
+func decodeResource(snapshot *firestore.DocumentSnapshot) (r connect.Resource, err error) {
+	var d resourceDocument
+	if err := snapshot.DataTo(&d); err != nil {
+		return r, err
+	}
+	d.Resource.Labels = unpair(d.Labels)
+	return d.Resource, nil
+}
+
+// discoveryDocument is a discovery as it is stored. Counts hides the
+// discovery's own.
+type discoveryDocument struct {
+	connect.Discovery
+	Counts []pair[int]
+}
+
+func encodeDiscovery(d *connect.Discovery) (any, error) {
+	stored := discoveryDocument{Discovery: *d, Counts: pairs(d.Counts)}
+	stored.Discovery.Counts = nil
+	return stored, nil
+}
+
+func decodeDiscovery(snapshot *firestore.DocumentSnapshot) (*connect.Discovery, error) {
+	var d discoveryDocument
+	if err := snapshot.DataTo(&d); err != nil {
+		return nil, err
+	}
+	d.Discovery.Counts = unpair(d.Counts)
+	return &d.Discovery, nil
+}
+
+func encodeConnection(c *connect.Connection) (any, error) { return c, nil }
+
+func decodeConnection(snapshot *firestore.DocumentSnapshot) (*connect.Connection, error) {
+	c := new(connect.Connection)
+	return c, snapshot.DataTo(c)
+}
+
+func decodeChange(snapshot *firestore.DocumentSnapshot) (c connect.Change, err error) {
+	return c, snapshot.DataTo(&c)
+}

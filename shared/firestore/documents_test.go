@@ -1,0 +1,117 @@
+package firestore_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"gcpconnect/shared/connect"
+	store "gcpconnect/shared/firestore"
+)
+
+// testFields: what is stored outlives a release, and a field that is renamed in Go is another
+// field in the database. Whoever changes this list writes how old documents
+// are read.
+func testFields(t *testing.T, emulator string) {
+	ctx := t.Context()
+	s, project := open(t, emulator)
+	raw, err := firestore.NewClient(ctx, project, option.WithEndpoint(emulator), option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(s.CreateLogin(ctx, connect.NewLogin("user", "", "state", "browser", time.Now())))
+	_, err = s.UpdateConnection(ctx, "user", func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		c.SetupID = "setup"
+		return &connect.Setup{ID: "setup", UserID: "user", Projects: []connect.Project{{ID: "p"}}}, nil
+	})
+	must(err)
+	must(s.SaveChanges(ctx, "user", []connect.Change{{ID: "change"}}))
+	must(s.SaveResources(ctx, "user", []connect.Resource{{ID: "resource"}}))
+	_, _, err = s.UpdateDiscovery(ctx, "user", "project", func(_ *connect.Connection, d *connect.Discovery) error {
+		d.Run = "run"
+		return nil
+	})
+	must(err)
+	for path, want := range map[string][]string{
+		"logins/" + connect.Hash("state"): {"BrowserHash", "ConsumedAt", "CreatedAt", "ExpireAt", "ID", "OrgID", "StateHash", "UserID", "Version"},
+		"connections/user": {
+			"Accounts", "Connected", "ConnectedAt", "Email", "Generation", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
+			"SetupID", "Stale", "Subject", "Tokens", "UpdatedAt", "UserID", "Version",
+		},
+		"setups/setup": {
+			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DueAt", "Eligible",
+			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Lease", "Message", "PreferredRoot", "Progress", "Projects",
+			"Propagation", "RootProject", "Selected", "State", "Step", "Steps", "UpdatedAt", "UserID", "Version", "Warnings",
+		},
+		"connections/user/changes/change": {
+			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "UndoneAt", "UserID", "Version",
+		},
+		"connections/user/resources/resource": {
+			"AssetType", "CreatedAt", "DiscoveredAt", "Endpoint", "ID", "Labels", "Name", "Network", "ProjectID", "Region", "Run", "State", "Type", "Version", "Zone",
+		},
+		"connections/user/discoveries/project": {
+			"Attempt", "Counts", "DueAt", "FinishedAt", "Generation", "Lease", "Message", "PageToken", "ProjectID", "Run", "StartedAt", "State", "UserID", "Version",
+		},
+	} {
+		snapshot, err := raw.Doc(path).Get(ctx)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(snapshot.Data()))); diff != "" {
+			t.Errorf("fields of %s (-want +got):\n%s", path, diff)
+		}
+		if path == "setups/setup" && (snapshot.Data()["ExpireAt"] != nil || snapshot.Data()["Projects"] != nil) {
+			t.Errorf("a setup without end is stored with %v: the TTL policy deletes what has a time, and projects belong into Bulk", snapshot.Data())
+		}
+	}
+}
+
+func TestDatabaseThatIsDown(t *testing.T) {
+	t.Parallel()
+	s, _ := open(t, "127.0.0.1:1")
+	began := time.Now()
+	_, err := s.Connection(t.Context(), "user")
+	if connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("reading failed with %v, want Unavailable", err)
+	}
+	ran := false
+	_, _, err = s.UpdateSetup(t.Context(), "setup", func(*connect.Connection, *connect.Setup) error { ran = true; return nil })
+	if connect.CodeOf(err) != connect.Unavailable || ran {
+		t.Errorf("updating failed with %v, want Unavailable and no run of the closure", err)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("two calls took %v to fail", took)
+	}
+}
+
+func TestClassesOfErrors(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[codes.Code]connect.Code{
+		codes.Aborted: connect.Unavailable, codes.Unavailable: connect.Unavailable, codes.DeadlineExceeded: connect.Unavailable,
+		codes.ResourceExhausted: connect.Unavailable, codes.Internal: connect.Unavailable, codes.Canceled: connect.Unavailable,
+		codes.PermissionDenied: connect.Unavailable, codes.Unauthenticated: connect.Unavailable, codes.NotFound: connect.Unavailable,
+		codes.AlreadyExists: connect.Conflict, codes.InvalidArgument: connect.Internal, codes.FailedPrecondition: connect.Internal,
+	} {
+		if got := connect.CodeOf(store.Classify("read", status.Error(code, "text"))); got != want {
+			t.Errorf("%v is of class %q, want %q", code, got, want)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package firestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"gcpconnect/shared/connect"
+)
+
+// classify decides what an error of Firestore means. A document that is not
+// there is no error of Firestore's here (see Store.read), so NotFound says
+// that the database is missing.
+func classify(doing string, err error) error {
+	cause := fmt.Errorf("%s: %w", doing, err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return connect.Errorf(connect.Unavailable, "The database did not answer in time. Try again in a moment.").Because(cause)
+	}
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
+		// A document that is too large, an index that is missing: the same
+		// call will never work.
+		return connect.Errorf(connect.Internal, "The database refused a request.").Because(cause)
+	case codes.AlreadyExists:
+		return connect.Errorf(connect.Conflict, "This exists already.").Because(cause)
+	case codes.Aborted:
+		return connect.Errorf(connect.Unavailable, "Others are changing the same data. Try again in a moment.").Because(cause)
+	case codes.NotFound, codes.PermissionDenied, codes.Unauthenticated:
+		// A deployment that is not finished: whoever mends it loses nothing.
+		return connect.Errorf(connect.Unavailable, "The database cannot be used at present. Try again later.").Because(cause)
+	}
+	return connect.Errorf(connect.Unavailable, "The database is not available. Try again in a moment.").Because(cause)
+}

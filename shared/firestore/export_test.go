@@ -1,0 +1,4 @@
+package firestore
+
+// Classify is classify, for its table test.
+var Classify = classify

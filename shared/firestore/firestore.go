@@ -1,0 +1,142 @@
+// Package firestore keeps state in Cloud Firestore: the Store for production,
+// and for the emulator.
+//
+// A login, a connection, a setup is one document each. What a user has many of
+// lies below the connection:
+//
+//	logins/{hash of the state}
+//	setups/{setup}
+//	connections/{user}
+//	connections/{user}/changes/{change}          the ledger
+//	connections/{user}/resources/{resource}
+//	connections/{user}/discoveries/{project}
+//
+// Claim, checkpoint and commit are transactions: two reads, and a write of
+// what changed. A transaction locks what it reads, so that a decision about
+// one document that rests on another holds until the first is written
+// (https://cloud.google.com/firestore/docs/transaction-data-contention).
+//
+// Indexes, TTL policies and index exemptions are in indexes.json, which
+// deployments apply; a test holds every query against it.
+package firestore
+
+import (
+	"context"
+	_ "embed" // indexes.json
+	"fmt"
+	"regexp"
+	"time"
+
+	"cloud.google.com/go/firestore"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"gcpconnect/shared/connect"
+)
+
+// Indexes are the composite indexes that the queries need, the TTL policies
+// and the index exemptions, in the format of firestore.indexes.json
+// (https://firebase.google.com/docs/reference/firestore/indexes).
+//
+//go:embed indexes.json
+var Indexes []byte
+
+// How long a call may take, retries included: what a caller of an HTTP
+// function waits for a database that is down before it is told so.
+const (
+	callTimeout = 10 * time.Second
+	// bulkTimeout is for calls that write or delete thousands of documents.
+	bulkTimeout = time.Minute
+)
+
+// Options say which database.
+type Options struct {
+	Project  string
+	Database string // empty: the default one
+	// Emulator is the address, host:port, of an emulator; empty: Google.
+	Emulator string
+	// ClientOptions are for the client.
+	ClientOptions []option.ClientOption
+}
+
+// Store is a connect.Store in Firestore.
+type Store struct{ client *firestore.Client }
+
+var _ connect.Store = (*Store)(nil)
+
+// New returns a Store. It makes no call. Close it.
+func New(ctx context.Context, o Options) (*Store, error) {
+	if o.Database == "" {
+		o.Database = firestore.DefaultDatabaseID
+	}
+	options := o.ClientOptions
+	if o.Emulator != "" {
+		options = append([]option.ClientOption{
+			option.WithEndpoint(o.Emulator), option.WithoutAuthentication(),
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+			option.WithGRPCDialOption(grpc.WithPerRPCCredentials(emulatorOwner{})),
+		}, options...)
+	}
+	client, err := firestore.NewClientWithDatabase(context.WithoutCancel(ctx), o.Project, o.Database, options...)
+	if err != nil {
+		return nil, fmt.Errorf("make Firestore client of project %q: %w", o.Project, err)
+	}
+	return &Store{client: client}, nil
+}
+
+// emulatorOwner are the credentials that the emulator takes for an
+// administrator's, who alone may write in bulk.
+type emulatorOwner struct{}
+
+func (emulatorOwner) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer owner"}, nil
+}
+
+func (emulatorOwner) RequireTransportSecurity() bool { return false }
+
+// Close closes the connections to Firestore.
+func (s *Store) Close() error { return s.client.Close() }
+
+func (s *Store) login(stateHash string) *firestore.DocumentRef {
+	return s.client.Collection("logins").Doc(name(stateHash))
+}
+
+func (s *Store) setup(id string) *firestore.DocumentRef {
+	return s.client.Collection("setups").Doc(name(id))
+}
+
+func (s *Store) connection(userID string) *firestore.DocumentRef {
+	return s.client.Collection("connections").Doc(name(userID))
+}
+
+// below is a collection of what a user has many of.
+func (s *Store) below(userID, collection string) *firestore.CollectionRef {
+	return s.connection(userID).Collection(collection)
+}
+
+// plain is what stands for itself in a document's name.
+var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.:@-]{0,199}$`)
+
+// name is the document's name for an ID. IDs come from outside and may be any
+// text, while names must not hold a slash, be reserved or long
+// (https://cloud.google.com/firestore/quotas#limits): what is not plain is
+// hashed. No plain ID begins with the tilde of a hash.
+func name(id string) string {
+	if plain.MatchString(id) {
+		return id
+	}
+	return "~" + connect.Hash(id)
+}
+
+// read returns a document as it is now; one that does not exist says so by
+// Exists.
+func (s *Store) read(ctx context.Context, what string, ref *firestore.DocumentRef) (*firestore.DocumentSnapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	snapshots, err := s.client.GetAll(ctx, []*firestore.DocumentRef{ref})
+	if err != nil {
+		return nil, classify("read "+what, err)
+	}
+	return snapshots[0], nil
+}

@@ -1,0 +1,162 @@
+package firestore_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/firestore"
+)
+
+// The emulator answers every query, with or without an index; production
+// answers FAILED_PRECONDITION to one that needs an index which is not there.
+func TestEveryQueryHasItsIndex(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Indexes []struct {
+			CollectionGroup string
+			Fields          []struct{ FieldPath, Order string }
+		}
+		FieldOverrides []struct{ CollectionGroup, FieldPath string }
+	}
+	if err := json.Unmarshal(firestore.Indexes, &file); err != nil {
+		t.Fatal(err)
+	}
+	used := map[int]bool{}
+	queries := queriesOf(t)
+	if len(queries) != 4+4+8+2 { // changes, resources, deletions of them, discoveries
+		t.Errorf("there are %d queries", len(queries))
+	}
+	for _, q := range queries {
+		collection := q.GetFrom()[0].GetCollectionId()
+		equal, rest := fieldsOf(q)
+		if len(rest) == 0 || len(equal) == 0 && len(rest) == 1 {
+			// An index of the single field serves it, or those of several
+			// merged, unless the field is exempt from indexing.
+			for _, field := range append(equal, rest...) {
+				if slices.ContainsFunc(file.FieldOverrides, func(o struct{ CollectionGroup, FieldPath string }) bool {
+					return o.CollectionGroup == collection && o.FieldPath+" ASCENDING" == field
+				}) {
+					t.Errorf("the query %v needs %s, which is exempt from indexing", q, field)
+				}
+			}
+			continue
+		}
+		served := false
+		for i, index := range file.Indexes {
+			var fields []string
+			for _, f := range index.Fields {
+				fields = append(fields, f.FieldPath+" "+f.Order)
+			}
+			if index.CollectionGroup != collection || len(fields) != len(equal)+len(rest) {
+				continue
+			}
+			if first := slices.Sorted(slices.Values(fields[:len(equal)])); slices.Equal(first, equal) && slices.Equal(fields[len(equal):], rest) {
+				served, used[i] = true, true
+			}
+		}
+		if !served {
+			t.Errorf("no index serves the query %v of fields %v and %v", q, equal, rest)
+		}
+	}
+	for i, index := range file.Indexes {
+		if !used[i] {
+			t.Errorf("no query needs the index %v", index)
+		}
+	}
+}
+
+// fieldsOf returns the fields that a query compares with ==, sorted, and those
+// that it compares otherwise or orders by, in order, each with a direction.
+func fieldsOf(q *firestorepb.StructuredQuery) (equal, rest []string) {
+	var filters []*firestorepb.StructuredQuery_Filter
+	switch f := q.GetWhere(); {
+	case f.GetCompositeFilter() != nil:
+		filters = f.GetCompositeFilter().GetFilters()
+	case f != nil:
+		filters = []*firestorepb.StructuredQuery_Filter{f}
+	}
+	for _, f := range filters {
+		field, unary := f.GetFieldFilter(), f.GetUnaryFilter()
+		switch {
+		case unary != nil:
+			rest = append(rest, unary.GetField().GetFieldPath()+" ASCENDING")
+		case field.GetOp() == firestorepb.StructuredQuery_FieldFilter_EQUAL:
+			equal = append(equal, field.GetField().GetFieldPath()+" ASCENDING")
+		default:
+			rest = append(rest, field.GetField().GetFieldPath()+" ASCENDING")
+		}
+	}
+	slices.Sort(equal)
+	for _, o := range q.GetOrderBy() {
+		field := o.GetField().GetFieldPath()
+		if field != "__name__" && !slices.Contains(equal, field+" ASCENDING") {
+			rest = append(rest, field+" "+o.GetDirection().String())
+		}
+	}
+	return equal, rest
+}
+
+// queriesOf returns every query that a store makes. None is answered.
+func queriesOf(t *testing.T) []*firestorepb.StructuredQuery {
+	t.Helper()
+	var queries []*firestorepb.StructuredQuery
+	errSeen := errors.New("seen")
+	s, err := firestore.New(t.Context(), firestore.Options{Project: "test", Emulator: "127.0.0.1:1", ClientOptions: []option.ClientOption{
+		option.WithGRPCDialOption(grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return &watched{ctx: ctx, seen: func(m any) error {
+				if r, ok := m.(*firestorepb.RunQueryRequest); ok {
+					queries = append(queries, r.GetStructuredQuery())
+				}
+				return errSeen
+			}}, nil
+		})),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	refused := func(err error) {
+		t.Helper()
+		if err == nil {
+			t.Error("a query that nobody answers succeeded")
+		}
+	}
+	for _, setup := range []string{"", "setup"} {
+		for _, state := range []connect.ChangeState{"", connect.ChangeDone} {
+			_, _, err := s.Changes(ctx, "user", connect.ChangeQuery{SetupID: setup, State: state})
+			refused(err)
+		}
+	}
+	for _, project := range []string{"", "project"} {
+		for _, kind := range []string{"", "type"} {
+			_, _, err := s.Resources(ctx, "user", connect.ResourceQuery{ProjectID: project, Type: kind})
+			refused(err)
+		}
+		for _, runs := range [][2]string{{"", ""}, {"a", ""}, {"", "b"}, {"a", "b"}} {
+			refused(s.DeleteResources(ctx, "user", connect.ResourceFilter{ProjectID: project, Run: runs[0], NotRun: runs[1]}))
+		}
+	}
+	_, err = s.Discoveries(ctx, "user")
+	refused(err)
+	refused(s.DeleteDiscoveries(ctx, "user", 1))
+	return queries
+}
+
+// watched is a stream to nobody that shows what is sent on it.
+type watched struct {
+	grpc.ClientStream
+	ctx  context.Context //nolint:containedctx // a stream has one
+	seen func(any) error
+}
+
+func (w *watched) Context() context.Context { return w.ctx }
+func (w *watched) SendMsg(m any) error      { return w.seen(m) }
+func (w *watched) RecvMsg(any) error        { return errors.New("nobody answers") }
