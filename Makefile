@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything runs with Go alone.
+# `make help` lists what there is. With BACKENDS=memory everything runs with Go alone.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
@@ -8,15 +8,22 @@ TOOL := go tool -modfile=.tools/go.mod
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## connect one user to an emulated Google and show how it goes
-	go run ./emulators -listen 127.0.0.1:0 -google 127.0.0.1:0 -demo
+# Where state, tokens and tasks are: memory, or real (Firestore emulator, Vault, Cloud Tasks emulator).
+BACKENDS ?= memory
 
-dev: ## run the whole system on this machine until Ctrl-C
-	go run ./emulators
+demo: ## connect one user to an emulated Google and show how it goes (BACKENDS=real: over the real services)
+	go run ./emulators -listen 127.0.0.1:0 -google 127.0.0.1:0 -backends $(BACKENDS) -demo
 
+dev: ## run the whole system on this machine until Ctrl-C (BACKENDS=real: likewise)
+	go run ./emulators -backends $(BACKENDS)
+
+# Tests that need Firestore, Vault or the other Cloud Tasks emulator start them. Where one is not installed
+# they are skipped, which is said at the end; with CI set they fail.
 test: lint ## check formatting, vet, lint, and run every test and each fuzz target briefly
-	go test -race -timeout 20m ./...
-	$(MAKE) --no-print-directory fuzz FUZZTIME=5s
+	@skipped=$$(mktemp) && trap 'rm -f "$$skipped"' EXIT && \
+		SKIPPED_TESTS=$$skipped go test -race -timeout 20m ./... && \
+		$(MAKE) --no-print-directory fuzz FUZZTIME=5s && \
+		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
 
 lint: ## golangci-lint, which includes vet and formatting
 	$(TOOL) golangci-lint run ./...

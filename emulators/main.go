@@ -1,8 +1,9 @@
 // Command emulators runs the whole system on one machine: an emulated Google,
 // every function, and a gateway with the paths of the HTTP contract.
 //
-//	go run ./emulators          serve until Ctrl-C
-//	go run ./emulators -demo    connect one user, show how it goes, and exit
+//	go run ./emulators                  serve until Ctrl-C
+//	go run ./emulators -demo            connect one user, show how it goes, and exit
+//	go run ./emulators -backends real   keep state, tokens and tasks in Firestore, Vault and Cloud Tasks
 package main
 
 import (
@@ -36,16 +37,24 @@ func main() {
 	}
 }
 
+// running are the variables that say where real backends run already.
+var running = []string{
+	"FIRESTORE_EMULATOR_HOST", "FIRESTORE_DATABASE", "GOOGLE_CLOUD_PROJECT", "CLOUD_TASKS_EMULATOR_HOST", "CLOUD_TASKS_QUEUE",
+	"VAULT_ADDR", "VAULT_NAMESPACE", "VAULT_MOUNT", "VAULT_AUTH_MOUNT", "VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID",
+}
+
 // run starts the system, and serves until ctx ends or demonstrates.
-func run(ctx context.Context, args []string, out, logs io.Writer) error {
+func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	flags := flag.NewFlagSet("emulators", flag.ContinueOnError)
-	flags.SetOutput(logs)
+	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:8080", "address of the gateway")
 	googleListen := flags.String("google", "127.0.0.1:8085", "address of the emulated Google")
 	scenarioFile := flags.String("scenario", "", "JSON `file` with the scenario of the emulated Google (default: built in)")
 	interval := flags.Duration("propagation-interval", 30*time.Second, "time between two checks of the permissions")
 	demonstrate := flags.Bool("demo", false, "connect one user without a browser, show how it goes, and exit")
 	selection := flags.String("demo-select", "", "comma-separated `projects` that the demonstration selects (default: all, if asked)")
+	backends := flags.String("backends", "memory", "where state, tokens and tasks are: memory (of this process), or real (emulators and servers of their own)")
+	logs := flags.String("logs", "", "`folder` for the logs of the real backends (default: a new one)")
 	verbose := flags.Bool("v", false, "log what the functions log")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -56,9 +65,22 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 	opts := stack.Options{
 		Listen: *listen, GoogleListen: *googleListen,
 		Environment: map[string]string{"VERIFY_INTERVAL": interval.String()},
+		Logs:        *logs,
+	}
+	switch *backends {
+	case "memory":
+	case "real":
+		opts.Real = true
+		for _, variable := range running {
+			if value, ok := os.LookupEnv(variable); ok { // for shared/config
+				opts.Environment[variable] = value
+			}
+		}
+	default:
+		return fmt.Errorf("-backends is %q, must be memory or real", *backends)
 	}
 	if *verbose || !*demonstrate {
-		opts.Log = telemetry.NewLogger(logs, slog.LevelInfo)
+		opts.Log = telemetry.NewLogger(stderr, slog.LevelInfo)
 	}
 	if *scenarioFile != "" {
 		content, err := os.ReadFile(*scenarioFile)
@@ -80,7 +102,7 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 		}
 		return errors.Join(demo.Run(ctx, out, s, d), s.Stop(ctx))
 	}
-	if _, err := fmt.Fprintf(out, "Functions        %s\nEmulated Google  %s\nPress Ctrl-C to stop.\n", s.URL, s.GoogleURL); err != nil {
+	if _, err := fmt.Fprintf(out, "Functions        %s\nEmulated Google  %s\n%sPress Ctrl-C to stop.\n", s.URL, s.GoogleURL, s.Parts.String()); err != nil {
 		return err
 	}
 	return errors.Join(s.Wait(ctx), s.Stop(ctx))

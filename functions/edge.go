@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/telemetry"
 )
 
 // maxBody is how much of a request's body is read. The largest of the
@@ -77,6 +78,7 @@ func (e *edge) serve(handle func(*edge, http.ResponseWriter, *http.Request) erro
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r = r.WithContext(telemetry.Continue(r.Context(), r.Header))
 		defer func() {
 			if p := recover(); p != nil {
 				e.Log.ErrorContext(r.Context(), "function panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

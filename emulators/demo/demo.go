@@ -66,7 +66,7 @@ func Run(ctx context.Context, out io.Writer, s *stack.Stack, opts Options) error
 	}
 	p.timeline(final)
 	// Discovery goes on by itself; its calls are part of the price of a setup.
-	if err := s.App.Queue.Idle(ctx); err != nil {
+	if err := s.Idle(ctx); err != nil {
 		return err
 	}
 	if err := p.resources(ctx, user); err != nil {

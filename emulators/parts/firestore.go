@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Firestore is a running Firestore emulator.
@@ -91,3 +92,10 @@ func (f *Firestore) healthy(ctx context.Context) error {
 
 // Stop stops the emulator.
 func (f *Firestore) Stop() error { return f.process.stop() }
+
+// Pause stops the emulator's process where it is: its clients get no answer.
+// Continue lets it go on with all that it had.
+func (f *Firestore) Pause() error { return f.process.signal(syscall.SIGSTOP) }
+
+// Continue ends a Pause.
+func (f *Firestore) Continue() error { return f.process.signal(syscall.SIGCONT) }

@@ -108,6 +108,14 @@ func (p *process) stop() error {
 	}
 }
 
+// signal sends a signal to the process and to all that it started.
+func (p *process) signal(s syscall.Signal) error {
+	if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil {
+		return fmt.Errorf("send %v to %s: %w", s, p.name, err)
+	}
+	return nil
+}
+
 // await calls ready until it succeeds. When the process ends before, or takes
 // too long, the error has the end of its log.
 func (p *process) await(ctx context.Context, ready func(ctx context.Context) error) error {

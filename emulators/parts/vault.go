@@ -3,16 +3,11 @@ package parts
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 
 	"gcpconnect/shared/connect"
 )
@@ -37,7 +32,7 @@ func StartVault(ctx context.Context, address, logs string) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := build(ctx, source)
+	program, err := build(ctx, source, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -80,55 +75,3 @@ func StartVault(ctx context.Context, address, logs string) (*Vault, error) {
 
 // Stop stops the Vault.
 func (v *Vault) Stop() error { return v.process.stop() }
-
-// sourceOf returns a folder of this module.
-func sourceOf(ctx context.Context, folder string) (string, error) {
-	if _, err := exec.LookPath("go"); err != nil {
-		return "", &MissingError{"go", "see https://go.dev/doc/install"}
-	}
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "gcpconnect").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the source of %s (run this inside the repository): %w", folder, err)
-	}
-	return filepath.Join(strings.TrimSpace(string(root)), filepath.FromSlash(folder)), nil
-}
-
-// build builds the module in a folder, unless that has been done for what is
-// in it, and returns the program.
-func build(ctx context.Context, source string) (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find a place for built programs: %w", err)
-	}
-	sum := sha256.New()
-	for _, file := range []string{"go.mod", "go.sum", "main.go"} {
-		content, err := os.ReadFile(filepath.Join(source, file))
-		if err != nil {
-			return "", fmt.Errorf("build %s: %w", source, err)
-		}
-		sum.Write(content)
-	}
-	name := filepath.Base(source)
-	program := filepath.Join(cache, "gcpconnect", name+"-"+hex.EncodeToString(sum.Sum(nil))[:16])
-	if err := os.MkdirAll(filepath.Dir(program), 0o700); err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
-	}
-	// One builds, others wait: two at once take twice the memory and no less time.
-	lock, err := os.OpenFile(program+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
-	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
-	}
-	if _, err := os.Stat(program); err == nil {
-		return program, nil
-	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program+".new", ".")
-	cmd.Dir = source
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", name, err, output)
-	}
-	return program, os.Rename(program+".new", program)
-}

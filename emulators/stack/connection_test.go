@@ -325,7 +325,7 @@ func TestAnotherGoogleAccountSeesNothingOfTheFormer(t *testing.T) {
 				t.Fatal(login, err)
 			}
 			y.wantSuccess(y.await(task), 1, 1)
-			if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+			if err := y.Idle(y.t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}

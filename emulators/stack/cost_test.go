@@ -6,7 +6,8 @@ import (
 	"time"
 
 	"gcpconnect/emulators/google"
-	"gcpconnect/shared/memory"
+	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/emulators/stack"
 )
 
 // contractLatencies are those under which the original was measured: reads
@@ -27,7 +28,7 @@ func measure(y *system, n int) (time.Duration, google.Counts) {
 	started := time.Now()
 	y.wantSuccess(y.complete(), n, n)
 	took := time.Since(started)
-	if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+	if err := y.Idle(y.t.Context()); err != nil {
 		y.t.Fatal(err)
 	}
 	return took, y.Google.CallCounts()
@@ -60,11 +61,11 @@ func BenchmarkSetup(b *testing.B) {
 			for b.Loop() {
 				var took time.Duration
 				var counts google.Counts
-				var state memory.Counts
+				var state stack.Counts
 				t := new(testing.T) // synctest takes no benchmark
 				run(t, scenario(n, contractLatencies), map[string]string{"MAX_AUTO_PROJECTS": "50"}, func(y *system) {
 					took, counts = measure(y, n)
-					state = y.App.Store.Counts()
+					state = y.Counts()
 				})
 				if t.Failed() || counts.Total == 0 {
 					b.Fatal("the setup failed: TestCostOfASetup says why")
@@ -72,8 +73,49 @@ func BenchmarkSetup(b *testing.B) {
 				b.ReportMetric(took.Seconds(), "virtual-s/setup")
 				b.ReportMetric(float64(counts.Total), "calls/setup")
 				b.ReportMetric(float64(counts.Total)/float64(n), "calls/project")
-				b.ReportMetric(float64(state.Transactions), "transactions/setup")
-				b.ReportMetric(float64(state.Writes), "writes/setup")
+				reportState(b, state)
+			}
+		})
+	}
+}
+
+func reportState(b *testing.B, c stack.Counts) {
+	b.Helper()
+	b.ReportMetric(float64(c.Transactions), "transactions/setup")
+	b.ReportMetric(float64(c.Reads), "reads/setup")
+	b.ReportMetric(float64(c.Writes), "writes/setup")
+	b.ReportMetric(float64(c.Tasks), "tasks/setup")
+	b.ReportMetric(float64(c.VaultCalls), "vault-calls/setup")
+}
+
+// BenchmarkRealSetup reports the same over the real services: operations of
+// Firestore, Vault and Cloud Tasks as they go over the wire, from login to the
+// end of discovery. Google takes no time; what is left of a setup's is the
+// services', and the waiting for what Google would have to do.
+func BenchmarkRealSetup(b *testing.B) {
+	shared := services{partstest.Firestore(b), partstest.Vault(b)}
+	for _, n := range []int{1, 5, 50} {
+		b.Run(fmt.Sprintf("projects=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				environment := shared.environment()
+				environment["MAX_AUTO_PROJECTS"], environment["VERIFY_INTERVAL"] = "50", "30s"
+				s := scenario(n, contractLatencies)
+				runReal(b, stack.Options{Environment: environment}, s, func(y *system) {
+					y.poll = 5 * time.Second // as the frontend does: each look is a read
+					began := time.Now()
+					final := y.complete()
+					y.wantSuccess(final, n, n)
+					b.ReportMetric(time.Since(began).Seconds(), "s/setup")
+					if err := y.Idle(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+					executions := n // of discover-project
+					for _, step := range final.Steps {
+						executions += step.Attempts
+					}
+					reportState(b, y.Counts())
+					b.ReportMetric(float64(executions), "executions/setup")
+				})
 			}
 		})
 	}

@@ -1,6 +1,8 @@
-// Package stack runs the whole system in one process: an emulated Google, the
-// functions over their embedded parts, and a gateway with every function
-// under the path that the HTTP contract gives it.
+// Package stack runs the whole system on one machine: an emulated Google, the
+// functions, and a gateway with every function under the path that the HTTP
+// contract gives it. The functions keep state, tokens and tasks in memory, or
+// in the real services: a Firestore emulator, a Vault and a Cloud Tasks
+// emulator, which the stack starts, or uses where they run already.
 //
 // It is what `go run ./emulators` starts, and what the tests of the whole
 // system start: over TCP, or over a network of their own.
@@ -12,8 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"gcpconnect/emulators/google"
@@ -32,6 +36,17 @@ type Options struct {
 	Environment map[string]string
 	Network     Network // nil: TCP
 	Log         *slog.Logger
+
+	// Real keeps state, tokens and tasks in the real services. Those whose
+	// address Environment has (FIRESTORE_EMULATOR_HOST, VAULT_ADDR,
+	// CLOUD_TASKS_EMULATOR_HOST) are used and not started. It needs TCP.
+	Real bool
+	// Instances is how many instances of the functions take turns, over the
+	// same real services; 0 is one.
+	Instances int
+	// Logs is the folder for the logs of what runs in processes of their own;
+	// empty: a new one.
+	Logs string
 }
 
 // Network is how the parts reach one another.
@@ -55,11 +70,15 @@ type Stack struct {
 	GoogleURL string // of the emulated Google
 	FrontURL  string // where the callback sends the browser
 	Google    *google.Server
-	App       *app.App
+	// Parts are the services in processes of their own that were started.
+	Parts Parts
 
+	apps    []*app.App
 	network Network
 	servers []*http.Server
 	failed  chan error
+	idle    func(ctx context.Context) error
+	counts  func() Counts
 }
 
 // demoClient is the OAuth client that the stack's scenarios know.
@@ -70,7 +89,7 @@ const (
 
 // Start starts the system and returns when it serves. Stop it.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
-	s := &Stack{network: opts.Network, failed: make(chan error, 2)}
+	s := &Stack{network: opts.Network, failed: make(chan error, 8)}
 	if s.network == nil {
 		transport, _ := http.DefaultTransport.(*http.Transport)
 		transport = transport.Clone()
@@ -104,27 +123,61 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		_, _ = googleListener.Close(), gatewayListener.Close()
 		return fmt.Errorf("the emulated Google did not start: %w", err)
 	}
-	environment := map[string]string{
-		"CLIENT_ID": demoClientID, "CLIENT_SECRET": demoClientSecret,
-		"NEXT_PUBLIC_BACKEND_URL": s.URL, "FRONTURL": s.FrontURL,
-		"GOOGLE_ENDPOINT": s.GoogleURL, "TASK_TARGET": s.URL + "/tasks/{function}",
-	}
-	for variable, value := range opts.Environment {
-		environment[variable] = value
-	}
-	cfg, err := config.Read(ctx, config.Environment{
-		Lookup: func(v string) (string, bool) { value, ok := environment[v]; return value, ok },
-	})
-	if err == nil {
-		s.App, err = app.New(cfg, s.network.Transport(), opts.Log)
-	}
+	handler, err := s.startFunctions(ctx, opts)
 	if err != nil {
 		_, _ = googleListener.Close(), gatewayListener.Close()
 		return fmt.Errorf("the functions did not start: %w", err)
 	}
 	s.serve("the emulated Google", googleListener, s.Google)
-	s.serve("the gateway", gatewayListener, withFront(s.App.Handler("")))
+	s.serve("the gateway", gatewayListener, withFront(handler))
 	return nil
+}
+
+// startFunctions starts what the functions need and returns their handler.
+func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler, error) {
+	environment := config.Environment{}
+	variables := map[string]string{
+		"CLIENT_ID": demoClientID, "CLIENT_SECRET": demoClientSecret,
+		"NEXT_PUBLIC_BACKEND_URL": s.URL, "FRONTURL": s.FrontURL,
+		"GOOGLE_ENDPOINT": s.GoogleURL, "TASK_TARGET": s.URL + "/tasks/{function}",
+	}
+	maps.Copy(variables, opts.Environment)
+	environment.Lookup = func(v string) (string, bool) { value, ok := variables[v]; return value, ok }
+	if opts.Real {
+		var err error
+		if environment.Secret, err = s.startParts(ctx, opts, variables); err != nil {
+			return nil, err
+		}
+	}
+	cfg, err := config.Read(ctx, environment)
+	if err != nil {
+		return nil, err
+	}
+	if !opts.Real {
+		return s.startEmbedded(cfg, opts.Log)
+	}
+	return s.startInstances(ctx, cfg, max(opts.Instances, 1), opts.Log)
+}
+
+// startEmbedded starts the functions with everything in memory.
+func (s *Stack) startEmbedded(cfg *config.Config, log *slog.Logger) (http.Handler, error) {
+	embedded := app.NewMemory(cfg, s.network.Transport(), log)
+	backends, tasks := embedded.Backends(), new(atomic.Int64)
+	backends.Queue = &countingQueue{embedded.Queue, tasks}
+	a, err := app.New(cfg, backends, s.network.Transport(), log)
+	if err != nil {
+		return nil, err
+	}
+	s.apps = append(s.apps, a)
+	s.idle = embedded.Queue.Idle
+	s.counts = func() Counts {
+		state, tokens := embedded.Store.Counts(), embedded.Vault.Counts()
+		return Counts{
+			Transactions: state.Transactions, Reads: state.Reads, Writes: state.Writes, Deletes: state.Deletes,
+			Tasks: tasks.Load(), VaultCalls: tokens.Reads + tokens.Writes + tokens.Deletes,
+		}
+	}
+	return a.Handler(""), nil
 }
 
 func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener, error) {
@@ -157,8 +210,13 @@ func withFront(gateway http.Handler) http.Handler {
 func (s *Stack) serve(part string, l net.Listener, h http.Handler) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	s.servers = append(s.servers, server)
+	s.background(part, func() error { return server.Serve(l) })
+}
+
+// background runs a part until it is stopped, or fails.
+func (s *Stack) background(part string, run func() error) {
 	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("%s stopped: %w", part, err)
 		}
 	}()
@@ -180,17 +238,26 @@ func (s *Stack) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 9*time.Second)
 	defer cancel()
 	var faults []error
-	if s.App != nil {
-		faults = append(faults, s.App.Close(ctx))
+	faults = append(faults, s.Parts.quiet(ctx)) // no more deliveries
+	for _, a := range s.apps {
+		faults = append(faults, a.Close(ctx))
 	}
 	for i := len(s.servers) - 1; i >= 0; i-- { // Google last: the functions use it to the end
 		faults = append(faults, s.servers[i].Shutdown(ctx))
 	}
+	faults = append(faults, s.Parts.stop())
 	if closer, ok := s.network.Transport().(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
 	return errors.Join(faults...)
 }
+
+// Idle waits until no task is pending or running. A task that is scheduled for
+// later is pending.
+func (s *Stack) Idle(ctx context.Context) error { return s.idle(ctx) }
+
+// Counts returns what the functions have asked of state, tokens and tasks so far.
+func (s *Stack) Counts() Counts { return s.counts() }
 
 // Client returns an HTTP client on the stack's network that follows no
 // redirect.

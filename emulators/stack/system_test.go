@@ -69,9 +69,9 @@ func project(s *google.Scenario, id string) *google.Project {
 // system is a running stack with one user, inside a bubble.
 type system struct {
 	*stack.Stack
-	t    *testing.T
+	t    testing.TB
 	user *demo.User
-	logs *strings.Builder
+	poll time.Duration // between two looks at a status
 }
 
 // run starts a system in a bubble, runs body and stops it. The bubble's clock
@@ -98,7 +98,7 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 		if err != nil {
 			t.Fatal(err)
 		}
-		y := &system{Stack: started, t: t, logs: logs}
+		y := &system{Stack: started, t: t, poll: 5 * time.Second}
 		defer func() { // a bubble must not be left with goroutines in it
 			if err := started.Stop(t.Context()); err != nil {
 				t.Error(err)
@@ -109,7 +109,7 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 		}()
 		y.user = y.newUser("user-1")
 		body(y)
-		if err := started.App.Queue.Idle(t.Context()); err != nil {
+		if err := started.Idle(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -142,7 +142,7 @@ func (y *system) connect() string {
 func (y *system) await(task string) *demo.Status {
 	y.t.Helper()
 	before := 0
-	final, err := y.user.Await(y.t.Context(), task, 5*time.Second, func(s *demo.Status) {
+	final, err := y.user.Await(y.t.Context(), task, y.poll, func(s *demo.Status) {
 		if s.State == "PROGRESS" && (s.Progress < before || s.Progress < 5 || s.Progress > 90) {
 			y.t.Errorf("progress went from %d to %d", before, s.Progress)
 		}
@@ -246,7 +246,7 @@ func projectError(s *demo.Status, id string) string {
 // discovered fails unless the discovery of the projects is done.
 func (y *system) discovered(projects ...string) {
 	y.t.Helper()
-	if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+	if err := y.Idle(y.t.Context()); err != nil {
 		y.t.Fatal(err)
 	}
 	var summary struct {

@@ -189,7 +189,7 @@ func TestDisconnectInTheMiddleEndsTheChain(t *testing.T) {
 			t.Errorf("status = %s", show(status))
 		}
 		y.Google.ClearCalls()
-		if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+		if err := y.Idle(y.t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if counts := y.Google.CallCounts(); counts.Total != 0 {
@@ -326,7 +326,7 @@ func TestTasksThatAreDeliveredTwiceAndLateChangeNothing(t *testing.T) {
 		}
 		runOver(t, between, scenario(3, nil), nil, func(y *system) {
 			y.wantSuccess(y.complete(), 3, 3)
-			if err := y.App.Queue.Idle(y.t.Context()); err != nil {
+			if err := y.Idle(y.t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			calls = append(calls, y.Google.CallCounts().Total)

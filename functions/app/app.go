@@ -9,12 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"time"
 
 	"gcpconnect/functions"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/google"
-	"gcpconnect/shared/memory"
 	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
 )
@@ -23,17 +21,14 @@ import (
 type App struct {
 	// Handlers are the functions by name.
 	Handlers map[string]http.Handler
-	// Store and Queue are where state and tasks are, for those who look from
-	// outside: the local stack and tests.
-	Store *memory.Store
-	Queue *memory.Queue
 
-	log *slog.Logger
+	backends *Backends
+	log      *slog.Logger
 }
 
-// New makes an App. Outgoing requests, to Google and from the queue, go
+// New makes an App over backends, which it closes. Requests to Google go
 // through transport; nil is the default one. Close it.
-func New(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) (*App, error) {
+func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, log *slog.Logger) (*App, error) {
 	settings, err := cfg.Settings()
 	if err != nil {
 		return nil, err
@@ -65,28 +60,24 @@ func New(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) (*Ap
 	if err != nil {
 		return nil, fmt.Errorf("make OAuth client: %w", err)
 	}
-	store := memory.NewStore()
-	queue := memory.NewQueue(memory.Options{
-		URL: cfg.TaskURL, Client: &http.Client{Transport: transport},
-		MinBackoff: time.Second, MaxBackoff: 30 * time.Second, MaxAttempts: cfg.TaskMaxAttempts, Logger: log,
-	})
 	parts := setup.Parts{
-		Store: store, Queue: queue, Google: cloud,
-		Tokens:   setup.NewCredentials(memory.NewVault(), authority),
+		Store: backends.Store, Queue: backends.Queue, Google: cloud,
+		Tokens:   setup.NewCredentials(backends.Vault, authority),
 		Settings: settings, Log: log,
 	}
 	return &App{
-		Store: store, Queue: queue, log: log,
+		backends: backends, log: log,
 		Handlers: functions.Handlers(functions.Deps{
-			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store,
+			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
 			OAuth: authority, Callers: functions.LocalCallers{}, Front: front,
 			SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
 		}),
 	}, nil
 }
 
-// Close lets tasks that are being delivered end, as long as ctx allows.
-func (a *App) Close(ctx context.Context) error { return a.Queue.Close(ctx) }
+// Close closes the backends: a queue in memory lets tasks that are being
+// delivered end, as long as ctx allows.
+func (a *App) Close(ctx context.Context) error { return a.backends.Close(ctx) }
 
 // Handler serves the target function at /, or, without a target, every
 // function under its paths. The target is one of functions.Names.

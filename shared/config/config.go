@@ -43,8 +43,31 @@ type Config struct {
 	FunctionTarget string `env:"FUNCTION_TARGET"` // the one function to serve; empty: all, each under its path
 	Service        string `env:"K_SERVICE"`       // set by Cloud Run
 
-	TaskTarget      string `env:"TASK_TARGET"`                   // URL of a step function with {function} for its name; default: this process
-	TaskMaxAttempts int    `env:"TASK_MAX_ATTEMPTS, default=20"` // how often the queue delivers a task
+	Backends string `env:"BACKENDS,default=memory"` // where state, tokens and tasks are: memory (of this process) or real
+
+	// State, with BACKENDS=real.
+	Project           string `env:"GOOGLE_CLOUD_PROJECT"`                 // required: the project of the Firestore database
+	FirestoreDatabase string `env:"FIRESTORE_DATABASE,default=(default)"` // its database
+	FirestoreEmulator string `env:"FIRESTORE_EMULATOR_HOST"`              // host:port of an emulator; empty: Google
+
+	// Tasks.
+	TaskTarget         string `env:"TASK_TARGET"`                   // URL of a step function with {function} for its name; default: this process
+	TaskMaxAttempts    int    `env:"TASK_MAX_ATTEMPTS, default=20"` // how often the queue delivers a task
+	TaskQueue          string `env:"CLOUD_TASKS_QUEUE"`             // required with BACKENDS=real: projects/P/locations/L/queues/Q
+	TaskServiceAccount string `env:"TASK_SERVICE_ACCOUNT"`          // email of the account in whose name tasks are delivered; required but with an emulator
+	TaskAudience       string `env:"TASK_AUDIENCE"`                 // audience of its ID tokens; default: the function's URL
+	TasksEmulator      string `env:"CLOUD_TASKS_EMULATOR_HOST"`     // host:port of an emulator; empty: Google
+
+	// Tokens, with BACKENDS=real: a token, an AppRole or a role of the GCP method.
+	VaultAddress        string         `env:"VAULT_ADDR"`                     // required: URL
+	VaultNamespace      string         `env:"VAULT_NAMESPACE"`                // empty: the root namespace
+	VaultMount          string         `env:"VAULT_MOUNT,default=gcpconnect"` // of the key-value store, version 2
+	VaultAuthMount      string         `env:"VAULT_AUTH_MOUNT"`               // of the way to log in; default: approle or gcp
+	VaultToken          connect.Secret `env:"VAULT_TOKEN"`
+	VaultRoleID         string         `env:"VAULT_ROLE_ID"`
+	VaultSecretID       connect.Secret `env:"VAULT_SECRET_ID"`
+	VaultRole           string         `env:"VAULT_ROLE"`
+	VaultServiceAccount string         `env:"VAULT_SERVICE_ACCOUNT"` // email of the account that this runs as
 
 	GoogleEndpoint string `env:"GOOGLE_ENDPOINT"` // base URL of an emulated Google; empty: Google
 
@@ -220,9 +243,7 @@ func (c *Config) validate() []error {
 	case !loopback(c.ListenHost()):
 		fault("HOST", "is %q; AUTH=local listens on loopback only", c.show("HOST", c.Host))
 	}
-	if c.Service != "" {
-		fault("K_SERVICE", "is set: this release keeps its state in memory, which Cloud Run does not keep")
-	}
+	c.validateBackends(fault)
 	if c.TaskMaxAttempts < 8 || c.TaskMaxAttempts > 100 {
 		fault("TASK_MAX_ATTEMPTS", "must be 8 to 100, is %d: fewer end before the lease of a crashed step does", c.TaskMaxAttempts)
 	}
@@ -327,6 +348,8 @@ func (c Config) LogValue() slog.Value {
 		slog.String("backend_url", c.show("NEXT_PUBLIC_BACKEND_URL", c.BackendURL)), slog.String("front_url", c.show("FRONTURL", c.FrontURL)),
 		slog.String("auth", c.show("AUTH", c.Auth)), slog.String("function_target", c.show("FUNCTION_TARGET", c.FunctionTarget)),
 		slog.String("google_endpoint", c.show("GOOGLE_ENDPOINT", c.GoogleEndpoint)),
+		slog.String("backends", c.show("BACKENDS", c.Backends)), slog.String("project", c.show("GOOGLE_CLOUD_PROJECT", c.Project)),
+		slog.String("queue", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue)), slog.String("vault", c.show("VAULT_ADDR", c.VaultAddress)),
 		slog.Duration("verify_interval", c.VerifyInterval), slog.Int("verify_attempts", c.VerifyAttempts),
 		slog.Bool("update_org_policies", c.UpdateOrgPolicies),
 	)

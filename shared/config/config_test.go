@@ -23,6 +23,27 @@ func good() map[string]string {
 	}
 }
 
+// backends is what the real services need, but for these variables and values.
+func backends(changes ...string) map[string]string {
+	environment := map[string]string{
+		"BACKENDS": "real", "GOOGLE_CLOUD_PROJECT": "aurora", "CLOUD_TASKS_QUEUE": "projects/aurora/locations/europe-west1/queues/setups",
+		"TASK_TARGET": "https://functions.example/{function}", "TASK_SERVICE_ACCOUNT": "queue@aurora.iam.gserviceaccount.com",
+		"VAULT_ADDR": "https://vault.example", "VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "very-secret",
+	}
+	for i := 0; i < len(changes); i += 2 {
+		environment[changes[i]] = changes[i+1]
+	}
+	return environment
+}
+
+func TestRealBackends(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, backends())
+	if err != nil || !c.Real() || c.FirestoreDatabase != "(default)" || c.VaultMount != "gcpconnect" {
+		t.Errorf("configuration = %v, %v", c, err)
+	}
+}
+
 func read(t *testing.T, changes map[string]string) (*config.Config, error) {
 	t.Helper()
 	environment := good()
@@ -71,6 +92,20 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"no port":                        {map[string]string{"PORT": "http"}, "PORT"},
 		"an unknown function":            {map[string]string{"FUNCTION_TARGET": "nothing"}, "FUNCTION_TARGET is \"nothing\""},
 		"too few attempts":               {map[string]string{"TASK_MAX_ATTEMPTS": "2"}, "TASK_MAX_ATTEMPTS"},
+		"memory on Cloud Run":            {map[string]string{"K_SERVICE": "login"}, "BACKENDS memory"},
+		"an unknown backend":             {map[string]string{"BACKENDS": "cloud"}, "BACKENDS is \"cloud\""},
+		"real without a project":         {backends("GOOGLE_CLOUD_PROJECT", ""), "GOOGLE_CLOUD_PROJECT is missing"},
+		"real without a queue":           {backends("CLOUD_TASKS_QUEUE", "setups"), "CLOUD_TASKS_QUEUE is \"setups\""},
+		"tasks in nobody's name":         {backends("TASK_SERVICE_ACCOUNT", ""), "TASK_SERVICE_ACCOUNT is missing"},
+		"tasks to nowhere":               {backends("TASK_TARGET", ""), "TASK_TARGET is missing"},
+		"an emulator that is no address": {backends("FIRESTORE_EMULATOR_HOST", "8080"), "FIRESTORE_EMULATOR_HOST is \"8080\""},
+		"an emulator on Cloud Run":       {backends("CLOUD_TASKS_EMULATOR_HOST", "h:1", "K_SERVICE", "login"), "CLOUD_TASKS_EMULATOR_HOST is set"},
+		"no vault":                       {backends("VAULT_ADDR", ""), "VAULT_ADDR is missing"},
+		"a vault in the open":            {backends("VAULT_ADDR", "http://vault.example"), "VAULT_ADDR is"},
+		"no way into the vault":          {backends("VAULT_ROLE_ID", ""), "VAULT_TOKEN or VAULT_ROLE_ID or VAULT_ROLE"},
+		"two ways into the vault":        {backends("VAULT_TOKEN", "very-secret"), "VAULT_TOKEN or VAULT_ROLE_ID or VAULT_ROLE"},
+		"half an AppRole":                {backends("VAULT_SECRET_ID", ""), "VAULT_SECRET_ID is missing"},
+		"a role of nobody":               {backends("VAULT_ROLE_ID", "", "VAULT_ROLE", "functions"), "VAULT_SERVICE_ACCOUNT is missing"},
 		"a platform account by name":     {map[string]string{"PLATFORM_SERVICE_ACCOUNT": "aurora"}, "PLATFORM_SERVICE_ACCOUNT"},
 	}
 	for name, tt := range tests {

@@ -15,7 +15,8 @@ type delivery struct {
 	function, name string
 	url            string
 	body           []byte
-	due            time.Time // of the coming attempt
+	header         http.Header // beside what a queue sets
+	due            time.Time   // of the coming attempt
 
 	attempts int // that failed
 	answers  int // of these, those that the handler answered with another status than 5xx
@@ -91,6 +92,7 @@ func (q *Queue) post(d *delivery) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	req.Header = d.header.Clone()
 	h := req.Header
 	h.Set("Content-Type", "application/json")
 	h.Set("User-Agent", "Google-Cloud-Tasks")

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"gcpconnect/shared/connect"
 )
 
@@ -103,7 +105,8 @@ func (q *Queue) Enqueue(ctx context.Context, t connect.Task) error {
 	if err != nil {
 		return err
 	}
-	d := &delivery{function: t.Function, name: t.Name, url: target, body: slices.Clone(t.Body), due: t.At}
+	d := &delivery{function: t.Function, name: t.Name, url: target, body: slices.Clone(t.Body), due: t.At, header: http.Header{}}
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(d.header))
 	if d.due.Before(now) {
 		d.due = now
 	}

@@ -60,3 +60,13 @@ func Vault(t testing.TB) *parts.Vault {
 	t.Cleanup(func() { check(t, v.Stop()) })
 	return v
 }
+
+// CloudTasks starts the Cloud Tasks emulator of other authors, with a queue,
+// that ends with the test.
+func CloudTasks(t testing.TB, queue string) *parts.CloudTasks {
+	t.Helper()
+	c, err := parts.StartCloudTasks(context.WithoutCancel(t.Context()), queue, t.TempDir())
+	require(t, err)
+	t.Cleanup(func() { check(t, c.Stop()) })
+	return c
+}

@@ -55,9 +55,13 @@ func run(ctx context.Context) error {
 	}
 	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	slog.SetDefault(log)
-	a, err := app.New(cfg, nil, log)
+	backends, err := app.Open(ctx, cfg, log)
 	if err != nil {
 		return err
+	}
+	a, err := app.New(cfg, backends, nil, log)
+	if err != nil {
+		return errors.Join(err, backends.Close(ctx))
 	}
 	functions.Register(a.Handlers)
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(cfg.ListenHost(), cfg.Port))

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"gcpconnect/shared/connect"
 )
 
@@ -56,6 +58,16 @@ var queueCases = []testCase[queueMaker]{
 			t.Errorf("the queue's name is %q, want its short name", queue)
 		}
 		in.wantNext(t, q)
+	}},
+	{"the trace of the one who enqueues goes on with the task", func(t *testing.T, newQueue queueMaker) {
+		in := newInbox(nil)
+		q, task := newQueue(t, in), newTask()
+		const header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": header})
+		ok(t, q.Enqueue(ctx, task))
+		if got := in.next(t).header.Get("Traceparent"); got != header {
+			t.Errorf("the header traceparent is %q, want %q", got, header)
+		}
 	}},
 	{"a task may have no body", func(t *testing.T, newQueue queueMaker) {
 		in := newInbox(nil)

@@ -1,0 +1,36 @@
+// Package tasks is Google Cloud Tasks, emulated over gRPC: the service that
+// the published client speaks to, with queues, tasks and their delivery by
+// HTTP.
+//
+// # What it is faithful to
+//
+// Requests, answers and error codes are those of the published service
+// definition (google.cloud.tasks.v2). A name is taken once, also by callers at
+// the same time, and stays taken for a day after its task has ended. Tasks
+// wait for their time, for the queue's rate (a token bucket, also below one a
+// second) and for its concurrency. A task that is not answered with 2xx within
+// its dispatch deadline is repeated, after a pause that doubles from
+// min_backoff, max_doublings times, then grows by the same step, up to
+// max_backoff, counted from the end of the attempt. Retries end when
+// max_attempts and max_retry_duration are met, both where both are set; the
+// task is then gone. Targets that are down are retried like any failure. The
+// headers of a delivery are those of
+// https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler;
+// tasks with an OIDC token carry a signed ID token of the service account.
+//
+// With [Options].File everything survives a restart, also after a kill -9:
+// what CreateTask answered for is in the file before the answer, names
+// included. A task that was under way is delivered again.
+//
+// # What it is not
+//
+// App Engine tasks, task overrides by a queue's http_target, access control
+// and locations are not served. Anybody may do anything. A deleted queue can be
+// made again at once, where the real one may refuse that for days. A purge takes
+// effect at once, and not within a minute. Dispatches are not slowed when many
+// are answered with 429 or 503, and Retry-After is not honoured.
+//
+// These are guesses: the text of X-CloudTasks-TaskRetryReason (whose values are
+// not published), that redirects are failures (they "may be followed"), and
+// max_burst_size, which is the rate, at least one.
+package tasks

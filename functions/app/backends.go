@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"google.golang.org/api/option"
+
+	"gcpconnect/shared/cloudtasks"
+	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/firestore"
+	"gcpconnect/shared/memory"
+	"gcpconnect/shared/setup"
+	"gcpconnect/shared/vault"
+)
+
+// Backends are where state, tokens and tasks are kept.
+type Backends struct {
+	Store connect.Store
+	Vault connect.Vault
+	Queue connect.Queue
+
+	close []func(context.Context) error
+}
+
+// Close closes the backends, the first made last.
+func (b *Backends) Close(ctx context.Context) error {
+	var faults []error
+	for i := len(b.close) - 1; i >= 0; i-- {
+		faults = append(faults, b.close[i](ctx))
+	}
+	return errors.Join(faults...)
+}
+
+// dispatchDeadline is when the queue gives a delivery up and repeats it: after
+// the step has given up by itself and after the lease of one that died.
+const dispatchDeadline = setup.Deadline + 30*time.Second
+
+// Open opens the backends that the configuration names, without calling them.
+// Close them.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Backends, error) {
+	if cfg.Real() {
+		return OpenReal(ctx, cfg, Watch{})
+	}
+	return NewMemory(cfg, nil, log).Backends(), nil
+}
+
+// Memory is backends in this process.
+type Memory struct {
+	Store *memory.Store
+	Vault *memory.Vault
+	Queue *memory.Queue
+}
+
+// NewMemory returns empty ones. Tasks are delivered through transport; nil is
+// the default one.
+func NewMemory(cfg *config.Config, transport http.RoundTripper, log *slog.Logger) *Memory {
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	return &Memory{
+		Store: memory.NewStore(), Vault: memory.NewVault(),
+		Queue: memory.NewQueue(memory.Options{
+			URL: cfg.TaskURL, Client: &http.Client{Transport: transport}, DispatchDeadline: dispatchDeadline,
+			MinBackoff: time.Second, MaxBackoff: 30 * time.Second, MaxAttempts: cfg.TaskMaxAttempts, Logger: log,
+		}),
+	}
+}
+
+// Backends returns m as what the functions use.
+func (m *Memory) Backends() *Backends {
+	return &Backends{Store: m.Store, Vault: m.Vault, Queue: m.Queue, close: []func(context.Context) error{m.Queue.Close}}
+}
+
+// Watch lets measurements see the calls to the real services. The zero value
+// sees none.
+type Watch struct {
+	Firestore []option.ClientOption
+	Vault     http.RoundTripper // nil: Vault's own
+}
+
+// OpenReal returns backends in Firestore, Vault and Cloud Tasks.
+func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends, err error) {
+	b := new(Backends)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close(ctx))
+		}
+	}()
+	closing := func(f func() error) { b.close = append(b.close, func(context.Context) error { return f() }) }
+	store, err := firestore.New(ctx, firestore.Options{
+		Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, ClientOptions: watch.Firestore,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.Store = store
+	closing(store.Close)
+	tokens, err := vault.New(vault.Options{
+		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Transport: watch.Vault,
+		Auth: vault.Auth{
+			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
+			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.Vault = tokens
+	closing(tokens.Close)
+	queue, err := cloudtasks.New(ctx, cloudtasks.Options{
+		Queue: cfg.TaskQueue, URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
+		DispatchDeadline: dispatchDeadline, Emulator: cfg.TasksEmulator,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.Queue = queue
+	closing(queue.Close)
+	return b, nil
+}

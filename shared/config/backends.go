@@ -1,0 +1,73 @@
+package config
+
+import (
+	"net"
+	"regexp"
+)
+
+// Real reports whether state, tokens and tasks are kept by the real services.
+func (c *Config) Real() bool { return c.Backends == "real" }
+
+// queueName is the full name of a queue
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
+var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
+
+// validateBackends reports what is wrong with where state, tokens and tasks are.
+func (c *Config) validateBackends(fault func(variable, format string, args ...any)) {
+	switch {
+	case c.Backends != "memory" && c.Backends != "real":
+		fault("BACKENDS", "is %q, must be memory or real", c.show("BACKENDS", c.Backends))
+		return
+	case !c.Real() && c.Service != "":
+		fault("BACKENDS", "memory keeps everything in one process: it is refused on Cloud Run, where functions are many")
+	}
+	c.checkEmulator(fault, "FIRESTORE_EMULATOR_HOST", c.FirestoreEmulator)
+	c.checkEmulator(fault, "CLOUD_TASKS_EMULATOR_HOST", c.TasksEmulator)
+	if !c.Real() {
+		return
+	}
+	if c.Project == "" {
+		fault("GOOGLE_CLOUD_PROJECT", "is missing: it is the project of the Firestore database")
+	}
+	if !queueName.MatchString(c.TaskQueue) {
+		fault("CLOUD_TASKS_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue))
+	}
+	if c.TaskServiceAccount == "" && c.TasksEmulator == "" {
+		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
+	}
+	if c.TaskTarget == "" && c.TasksEmulator == "" {
+		fault("TASK_TARGET", "is missing: it is where Cloud Tasks reaches a step function, with {function} for its name")
+	}
+	c.validateVault(fault)
+}
+
+func (c *Config) checkEmulator(fault func(variable, format string, args ...any), variable, address string) {
+	if address == "" {
+		return
+	}
+	if host, _, err := net.SplitHostPort(address); err != nil || host == "" {
+		fault(variable, "is %q, must be host:port", c.show(variable, address))
+	}
+	if c.Service != "" {
+		fault(variable, "is set: an emulator is refused on Cloud Run")
+	}
+}
+
+func (c *Config) validateVault(fault func(variable, format string, args ...any)) {
+	c.checkURL(fault, "VAULT_ADDR", c.VaultAddress)
+	ways := 0
+	for _, set := range []bool{c.VaultToken != "", c.VaultRoleID != "", c.VaultRole != ""} {
+		if set {
+			ways++
+		}
+	}
+	if ways != 1 {
+		fault("VAULT_TOKEN", "or VAULT_ROLE_ID or VAULT_ROLE must be set, and one of them only: it is how to log in to Vault")
+	}
+	if c.VaultRoleID != "" && c.VaultSecretID == "" {
+		fault("VAULT_SECRET_ID", "is missing: it goes with VAULT_ROLE_ID")
+	}
+	if c.VaultRole != "" && c.VaultServiceAccount == "" {
+		fault("VAULT_SERVICE_ACCOUNT", "is missing: it is the email of the account that this runs as, and goes with VAULT_ROLE")
+	}
+}
