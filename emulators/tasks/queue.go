@@ -88,10 +88,10 @@ func (q *queue) backoff(failures int) time.Duration {
 	pause, longest := retry.GetMinBackoff().AsDuration(), retry.GetMaxBackoff().AsDuration()
 	step := pause
 	for i := 1; i < failures && pause < longest; i++ {
+		pause += step
 		if i <= int(retry.GetMaxDoublings()) {
 			step = pause
 		}
-		pause += step
 	}
 	return min(pause, longest)
 }
