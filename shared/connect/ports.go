@@ -19,8 +19,9 @@ import (
 type Store interface {
 	// CreateLogin stores a login under its state's hash.
 	CreateLogin(ctx context.Context, l *Login) error
-	// ConsumeLogin returns the login of that state and marks it used, in one
-	// transaction. One that is unknown, used or expired at now is NotFound.
+	// ConsumeLogin returns the login of that state and marks it used: of many
+	// callers at the same time one gets it. One that is unknown, used or
+	// expired at now is NotFound.
 	ConsumeLogin(ctx context.Context, stateHash string, now time.Time) (*Login, error)
 
 	// Connection returns the user's connection; NotFound if there never was

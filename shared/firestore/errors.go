@@ -16,10 +16,13 @@ import (
 // that the database is missing.
 func classify(doing string, err error) error {
 	cause := fmt.Errorf("%s: %w", doing, err)
+	late := connect.Errorf(connect.Unavailable, "The database did not answer in time. Try again in a moment.").Because(cause)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return connect.Errorf(connect.Unavailable, "The database did not answer in time. Try again in a moment.").Because(cause)
+		return late
 	}
 	switch status.Code(err) {
+	case codes.DeadlineExceeded, codes.Canceled:
+		return late
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
 		// A document that is too large, an index that is missing: the same
 		// call will never work.

@@ -25,30 +25,35 @@ func (s *Store) CreateLogin(ctx context.Context, l *connect.Login) error {
 	return nil
 }
 
-// ConsumeLogin returns the login of that state and marks it used.
+// ConsumeLogin returns the login of that state and marks it used: the write
+// holds only if nobody has written since the read. A transaction would do the
+// same and lock; of many callers with one state each would wait for the others.
 func (s *Store) ConsumeLogin(ctx context.Context, stateHash string, now time.Time) (*connect.Login, error) {
-	var l *connect.Login
-	err := s.transact(ctx, "consume login", func(t *firestore.Transaction) error {
-		ref := s.login(stateHash)
-		snapshots, err := t.GetAll([]*firestore.DocumentRef{ref})
-		if err != nil {
-			return err
-		}
-		l = new(connect.Login)
-		if snapshots[0].Exists() {
-			if err := snapshots[0].DataTo(l); err != nil {
-				return refusal{err}
-			}
-		}
-		// Expired ones are not deleted at once.
-		if !snapshots[0].Exists() || !l.ConsumedAt.IsZero() || !now.Before(l.ExpireAt) {
-			return refusal{connect.Errorf(connect.NotFound, "This login is unknown, used or expired.")}
-		}
-		l.ConsumedAt = now
-		return t.Set(ref, l)
-	})
+	errUsed := connect.Errorf(connect.NotFound, "This login is unknown, used or expired.")
+	ref := s.login(stateHash)
+	snapshot, err := s.read(ctx, "login", ref)
 	if err != nil {
 		return nil, err
 	}
-	return l, nil
+	l := new(connect.Login)
+	if snapshot.Exists() {
+		if err := snapshot.DataTo(l); err != nil {
+			return nil, connect.Errorf(connect.Internal, "This login cannot be read.").Because(err)
+		}
+	}
+	// Expired ones are not deleted at once.
+	if !snapshot.Exists() || !l.ConsumedAt.IsZero() || !now.Before(l.ExpireAt) {
+		return nil, errUsed
+	}
+	l.ConsumedAt = now
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err = ref.Update(ctx, []firestore.Update{{Path: "ConsumedAt", Value: now}}, firestore.LastUpdateTime(snapshot.UpdateTime))
+	switch status.Code(err) {
+	case codes.OK:
+		return l, nil
+	case codes.FailedPrecondition, codes.NotFound: // used, or deleted, since it was read
+		return nil, errUsed.Because(err)
+	}
+	return nil, classify("consume login", err)
 }
