@@ -36,16 +36,15 @@ func (m *MissingError) Error() string {
 	return fmt.Sprintf("%s is not installed: %s", m.Program, m.Install)
 }
 
-// leash runs its arguments as a command and ends the whole process group when
-// its standard input does, which is when whoever holds the other end has ended.
+// leash runs its arguments as a command and ends it when its own standard
+// input ends, which is when whoever holds the other end has ended. Then, and
+// when the command ends by itself, nothing of the process group stays.
 const leash = `exec 3<&0
 "$@" 3<&- </dev/null &
 child=$!
-( trap '' TERM; cat <&3 >/dev/null; kill -TERM 0; sleep 3; kill -KILL 0 ) >/dev/null 2>&1 &
+( cat <&3 >/dev/null; kill -TERM $child; sleep 3; kill -KILL 0 ) >/dev/null 2>&1 &
 wait $child
-code=$?
-kill -KILL 0
-exit $code`
+kill -KILL 0`
 
 // process is a running part.
 type process struct {
