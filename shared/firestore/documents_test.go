@@ -114,4 +114,7 @@ func TestClassesOfErrors(t *testing.T) {
 			t.Errorf("%v is of class %q, want %q", code, got, want)
 		}
 	}
+	if got := connect.CodeOf(store.Classify("commit", status.Error(codes.InvalidArgument, "The referenced transaction has expired or is no longer valid."))); got != connect.Unavailable {
+		t.Errorf("a commit that was repeated is of class %q, want Unavailable", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -24,6 +25,11 @@ func classify(doing string, err error) error {
 	case codes.DeadlineExceeded, codes.Canceled:
 		return late
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
+		if strings.Contains(err.Error(), "transaction has expired or is no longer valid") {
+			// So is answered a commit that the client repeats because its answer
+			// was lost. Whether it took effect is not known; the same call tells.
+			return late
+		}
 		// A document that is too large, an index that is missing: the same
 		// call will never work.
 		return connect.Errorf(connect.Internal, "The database refused a request.").Because(cause)

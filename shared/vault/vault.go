@@ -45,6 +45,8 @@ type Options struct {
 
 // Vault is a connect.Vault in HashiCorp Vault.
 type Vault struct {
+	mount   string
+	client  *api.Client
 	kv      *api.KVv2
 	session *session
 }
@@ -75,7 +77,7 @@ func New(o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{kv: client.KVv2(o.Mount), session: session}, nil
+	return &Vault{mount: o.Mount, client: client, kv: client.KVv2(o.Mount), session: session}, nil
 }
 
 // Close ends the renewal of our own Vault token.
@@ -109,6 +111,9 @@ func (v *Vault) Get(ctx context.Context, ref connect.TokenRef) (connect.Token, i
 	var stored *api.KVSecret
 	err := v.do(ctx, "read tokens", func(ctx context.Context) (err error) {
 		stored, err = v.kv.Get(ctx, folder+string(ref))
+		if errors.Is(err, api.ErrSecretNotFound) {
+			return v.missing(ctx, ref)
+		}
 		return err
 	})
 	if err == nil && stored.Data == nil { // the version was deleted by hand
@@ -119,6 +124,20 @@ func (v *Vault) Get(ctx context.Context, ref connect.TokenRef) (connect.Token, i
 	}
 	t, err := decode(stored.Data)
 	return t, stored.VersionMetadata.Version, err
+}
+
+// missing says whether a token is missing, or all of the store: Vault answers
+// 404 to both, and words to the latter. Who takes the one for the other tells
+// every user to connect anew.
+func (v *Vault) missing(ctx context.Context, ref connect.TokenRef) error {
+	resp, err := v.client.Logical().ReadRawWithContext(ctx, v.mount+"/data/"+folder+string(ref))
+	if resp != nil {
+		_ = resp.Body.Close()
+	}
+	if answer, ok := errors.AsType[*api.ResponseError](err); err == nil || ok && answer.StatusCode == http.StatusNotFound && len(answer.Errors) == 0 {
+		return api.ErrSecretNotFound
+	}
+	return err
 }
 
 // Delete removes every version of the token.

@@ -53,7 +53,7 @@ func TestVault(t *testing.T) {
 	running := partstest.Vault(t)
 	for name, test := range map[string]func(*testing.T, *parts.Vault){
 		"policy": testPolicy, "sealed": testSealed, "revoked session": testRevokedSession, "given token": testGivenToken,
-		"lost answer": testLostAnswer, "nothing left after delete": testNothingLeft, "expiry": testExpiry,
+		"lost answer": testLostAnswer, "nothing left after delete": testNothingLeft, "expiry": testExpiry, "no store": testNoStore,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, running) })
 	}
@@ -195,6 +195,18 @@ func testGivenToken(t *testing.T, running *parts.Vault) {
 	_, _, err := bad.Get(t.Context(), "none/none")
 	if connect.CodeOf(err) != connect.Unavailable || strings.Contains(err.Error(), "hvs.nobody") {
 		t.Errorf("with a wrong token: %v, want Unavailable and nothing of the token", err)
+	}
+}
+
+// testNoStore: a store that is not mounted is a fault of the deployment. It
+// must not look like tokens that are gone.
+func testNoStore(t *testing.T, running *parts.Vault) {
+	v := open(t, running, func(o *vault.Options) { o.Mount, o.Auth = "elsewhere", vault.Auth{Token: running.RootToken} })
+	if _, _, err := v.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("reading where no store is: %v, want Unavailable", err)
+	}
+	if _, err := v.Put(t.Context(), ref, token, 0); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("writing where no store is: %v, want Unavailable", err)
 	}
 }
 
