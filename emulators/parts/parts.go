@@ -91,17 +91,18 @@ func start(name, dir string, stdout *os.File, program string, args ...string) (*
 // stop ends the process and all that it started. Stopping twice is no error.
 func (p *process) stop() error {
 	_ = p.hold.Close()
+	_ = p.signal(syscall.SIGCONT) // one that is paused ends too
 	deadline := time.Now().Add(stopTimeout)
 	for {
-		err := syscall.Kill(-p.cmd.Process.Pid, 0)
-		if errors.Is(err, syscall.ESRCH) {
+		switch err := syscall.Kill(-p.cmd.Process.Pid, 0); {
+		case errors.Is(err, syscall.ESRCH):
 			return nil
-		}
-		if time.Now().After(deadline) {
-			err = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-		}
-		if err != nil && !errors.Is(err, syscall.ESRCH) && !errors.Is(err, syscall.EPERM) { // EPERM: what is left is a zombie
+		case err != nil && !errors.Is(err, syscall.EPERM):
 			return fmt.Errorf("stop %s: %w", p.name, err)
+		case time.Now().After(deadline.Add(time.Second)):
+			return nil // killed; who should take note of it does not, and the group stays as a name
+		case time.Now().After(deadline):
+			_ = p.signal(syscall.SIGKILL)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -78,6 +78,7 @@ type Stack struct {
 	servers []*http.Server
 	failed  chan error
 	idle    func(ctx context.Context) error
+	quiet   func(ctx context.Context) error // ends deliveries of a queue in memory
 	counts  func() Counts
 }
 
@@ -89,7 +90,7 @@ const (
 
 // Start starts the system and returns when it serves. Stop it.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
-	s := &Stack{network: opts.Network, failed: make(chan error, 8)}
+	s := &Stack{network: opts.Network, failed: make(chan error, 8), quiet: func(context.Context) error { return nil }}
 	if s.network == nil {
 		transport, _ := http.DefaultTransport.(*http.Transport)
 		transport = transport.Clone()
@@ -169,7 +170,7 @@ func (s *Stack) startEmbedded(cfg *config.Config, log *slog.Logger) (http.Handle
 		return nil, err
 	}
 	s.apps = append(s.apps, a)
-	s.idle = embedded.Queue.Idle
+	s.idle, s.quiet = embedded.Queue.Idle, embedded.Queue.Close
 	s.counts = func() Counts {
 		state, tokens := embedded.Store.Counts(), embedded.Vault.Counts()
 		return Counts{
@@ -238,12 +239,12 @@ func (s *Stack) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 9*time.Second)
 	defer cancel()
 	var faults []error
-	faults = append(faults, s.Parts.quiet(ctx)) // no more deliveries
+	faults = append(faults, s.quiet(ctx), s.Parts.quiet(ctx)) // deliveries first: they use everything
+	for i := len(s.servers) - 1; i >= 0; i-- {                // Google last: the functions use it to the end
+		faults = append(faults, s.servers[i].Shutdown(ctx))
+	}
 	for _, a := range s.apps {
 		faults = append(faults, a.Close(ctx))
-	}
-	for i := len(s.servers) - 1; i >= 0; i-- { // Google last: the functions use it to the end
-		faults = append(faults, s.servers[i].Shutdown(ctx))
 	}
 	faults = append(faults, s.Parts.stop())
 	if closer, ok := s.network.Transport().(interface{ CloseIdleConnections() }); ok {

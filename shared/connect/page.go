@@ -64,7 +64,7 @@ func ParseCursor(of, token string) (*Cursor, error) {
 	if err := decoder.Decode(&c); err != nil {
 		return nil, broken.Because(err)
 	}
-	if c.Of != of {
+	if year := c.PlannedAt.UTC().Year(); c.Of != of || year < 1 || year > 9999 { // a year that databases have
 		return nil, broken
 	}
 	return &c, nil

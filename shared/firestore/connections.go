@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"cloud.google.com/go/firestore"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -22,7 +20,7 @@ func (s *Store) Connection(ctx context.Context, userID string) (*connect.Connect
 	return decodeConnection(snapshot)
 }
 
-func (s *Store) openConnection(t *firestore.Transaction, userID string) (*working[*connect.Connection], error) {
+func (s *Store) openConnection(t *transaction, userID string) (*working[*connect.Connection], error) {
 	c, _, err := open(t, s.connection(userID), &connect.Connection{UserID: userID}, decodeConnection, encodeConnection)
 	return c, err
 }
@@ -30,7 +28,7 @@ func (s *Store) openConnection(t *firestore.Transaction, userID string) (*workin
 var errNoSetup = connect.Errorf(connect.NotFound, "There is no such setup.")
 
 // openSetup reads a setup; errNoSetup if it is not there or has expired.
-func (s *Store) openSetup(t *firestore.Transaction, id string) (*working[*connect.Setup], error) {
+func (s *Store) openSetup(t *transaction, id string) (*working[*connect.Setup], error) {
 	setup, found, err := open(t, s.setup(id), nil, decodeSetup, encodeSetup)
 	if err != nil {
 		return nil, err
@@ -48,7 +46,7 @@ func expired(s *connect.Setup) bool { return !s.ExpireAt.IsZero() && !time.Now()
 // UpdateConnection runs fn over the user's connection and its current setup.
 func (s *Store) UpdateConnection(ctx context.Context, userID string, fn func(c *connect.Connection, current *connect.Setup) (made *connect.Setup, err error)) (*connect.Connection, error) {
 	var c *working[*connect.Connection]
-	err := s.transact(ctx, "update connection", func(t *firestore.Transaction) (err error) {
+	err := s.transact(ctx, "update connection", func(t *transaction) (err error) {
 		if c, err = s.openConnection(t, userID); err != nil {
 			return err
 		}
@@ -63,6 +61,9 @@ func (s *Store) UpdateConnection(ctx context.Context, userID string, fn func(c *
 			default:
 				given = current.doc
 			}
+		}
+		if c.ours || current != nil && current.ours {
+			return errApplied
 		}
 		made, err := fn(c.doc, given)
 		if err != nil {
@@ -88,11 +89,11 @@ func (s *Store) UpdateConnection(ctx context.Context, userID string, fn func(c *
 }
 
 // create creates a setup; the commit fails if there is one of that ID.
-func (s *Store) create(t *firestore.Transaction, made *connect.Setup) error {
+func (s *Store) create(t *transaction, made *connect.Setup) error {
 	if made.ID == "" {
 		return refusal{connect.Errorf(connect.Internal, "A setup without an ID cannot be stored.")}
 	}
-	stored, err := encodeSetup(made)
+	stored, err := encodeSetup(made, t.id)
 	if err != nil {
 		return refusal{err}
 	}
@@ -122,12 +123,15 @@ func (s *Store) Setup(ctx context.Context, id string) (*connect.Setup, error) {
 func (s *Store) UpdateSetup(ctx context.Context, id string, fn func(c *connect.Connection, s *connect.Setup) error) (*connect.Connection, *connect.Setup, error) {
 	var c *working[*connect.Connection]
 	var setup *working[*connect.Setup]
-	err := s.transact(ctx, "update setup", func(t *firestore.Transaction) (err error) {
+	err := s.transact(ctx, "update setup", func(t *transaction) (err error) {
 		if setup, err = s.openSetup(t, id); err != nil {
 			return err
 		}
 		if c, err = s.openConnection(t, setup.doc.UserID); err != nil {
 			return err
+		}
+		if c.ours || setup.ours {
+			return errApplied
 		}
 		if err := fn(c.doc, setup.doc); err != nil {
 			return refusal{err}

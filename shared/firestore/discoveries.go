@@ -31,13 +31,16 @@ func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Disco
 func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, fn func(c *connect.Connection, d *connect.Discovery) error) (*connect.Connection, *connect.Discovery, error) {
 	var c *working[*connect.Connection]
 	var d *working[*connect.Discovery]
-	err := s.transact(ctx, "update discovery", func(t *firestore.Transaction) (err error) {
+	err := s.transact(ctx, "update discovery", func(t *transaction) (err error) {
 		if c, err = s.openConnection(t, userID); err != nil {
 			return err
 		}
 		ref, zero := s.below(userID, "discoveries").Doc(name(projectID)), &connect.Discovery{UserID: userID, ProjectID: projectID}
 		if d, _, err = open(t, ref, zero, decodeDiscovery, encodeDiscovery); err != nil {
 			return err
+		}
+		if c.ours || d.ours {
+			return errApplied
 		}
 		if err := fn(c.doc, d.doc); err != nil {
 			return refusal{err}

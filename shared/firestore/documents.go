@@ -15,12 +15,26 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// A connection, a login and a change are stored as they are, field by field
-// under the fields' names. The others differ in what follows.
+// Documents are stored field by field under the fields' names. They differ from
+// the domain's in what follows.
+
+// Those that transactions write have beside their fields Tx, which names the
+// call that wrote them last: see Store.transact.
+
+type connectionDocument struct {
+	connect.Connection
+	Tx string
+}
+
+type loginDocument struct {
+	connect.Login
+	Tx string
+}
 
 // setupDocument is a setup as it is stored.
 type setupDocument struct {
 	connect.Setup
+	Tx string
 	// ExpireAt hides the setup's own: nothing is stored for a setup without
 	// end, because the TTL policy deletes whatever has a time that is past.
 	ExpireAt *time.Time
@@ -39,8 +53,8 @@ type bulk struct {
 	Warnings []connect.Warning    `json:",omitempty"`
 }
 
-func encodeSetup(s *connect.Setup) (any, error) {
-	d := setupDocument{Setup: *s}
+func encodeSetup(s *connect.Setup, tx string) (any, error) {
+	d := setupDocument{Setup: *s, Tx: tx}
 	if !s.ExpireAt.IsZero() {
 		d.ExpireAt = &s.ExpireAt
 	}
@@ -130,11 +144,12 @@ func decodeResource(snapshot *firestore.DocumentSnapshot) (r connect.Resource, e
 // discovery's own.
 type discoveryDocument struct {
 	connect.Discovery
+	Tx     string
 	Counts []pair[int]
 }
 
-func encodeDiscovery(d *connect.Discovery) (any, error) {
-	stored := discoveryDocument{Discovery: *d, Counts: pairs(d.Counts)}
+func encodeDiscovery(d *connect.Discovery, tx string) (any, error) {
+	stored := discoveryDocument{Discovery: *d, Tx: tx, Counts: pairs(d.Counts)}
 	stored.Discovery.Counts = nil
 	return stored, nil
 }
@@ -148,11 +163,16 @@ func decodeDiscovery(snapshot *firestore.DocumentSnapshot) (*connect.Discovery, 
 	return &d.Discovery, nil
 }
 
-func encodeConnection(c *connect.Connection) (any, error) { return c, nil }
+func encodeConnection(c *connect.Connection, tx string) (any, error) {
+	return connectionDocument{*c, tx}, nil
+}
 
 func decodeConnection(snapshot *firestore.DocumentSnapshot) (*connect.Connection, error) {
-	c := new(connect.Connection)
-	return c, snapshot.DataTo(c)
+	d := new(connectionDocument)
+	if err := snapshot.DataTo(d); err != nil {
+		return nil, err
+	}
+	return &d.Connection, nil
 }
 
 func decodeChange(snapshot *firestore.DocumentSnapshot) (c connect.Change, err error) {

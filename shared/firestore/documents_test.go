@@ -50,15 +50,15 @@ func testFields(t *testing.T, emulator string) {
 	})
 	must(err)
 	for path, want := range map[string][]string{
-		"logins/" + connect.Hash("state"): {"BrowserHash", "ConsumedAt", "CreatedAt", "ExpireAt", "ID", "OrgID", "StateHash", "UserID", "Version"},
+		"logins/" + connect.Hash("state"): {"BrowserHash", "ConsumedAt", "CreatedAt", "ExpireAt", "ID", "OrgID", "StateHash", "Tx", "UserID", "Version"},
 		"connections/user": {
 			"Accounts", "Connected", "ConnectedAt", "Email", "Generation", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
-			"SetupID", "Stale", "Subject", "Tokens", "UpdatedAt", "UserID", "Version",
+			"SetupID", "Stale", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
 		},
 		"setups/setup": {
 			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DueAt", "Eligible",
 			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Lease", "Message", "PreferredRoot", "Progress", "Projects",
-			"Propagation", "RootProject", "Selected", "State", "Step", "Steps", "UpdatedAt", "UserID", "Version", "Warnings",
+			"Propagation", "RootProject", "Selected", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
 		},
 		"connections/user/changes/change": {
 			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "UndoneAt", "UserID", "Version",
@@ -67,7 +67,7 @@ func testFields(t *testing.T, emulator string) {
 			"AssetType", "CreatedAt", "DiscoveredAt", "Endpoint", "ID", "Labels", "Name", "Network", "ProjectID", "Region", "Run", "State", "Type", "Version", "Zone",
 		},
 		"connections/user/discoveries/project": {
-			"Attempt", "Counts", "DueAt", "FinishedAt", "Generation", "Lease", "Message", "PageToken", "ProjectID", "Run", "StartedAt", "State", "UserID", "Version",
+			"Attempt", "Counts", "DueAt", "FinishedAt", "Generation", "Lease", "Message", "PageToken", "ProjectID", "Run", "StartedAt", "State", "Tx", "UserID", "Version",
 		},
 	} {
 		snapshot, err := raw.Doc(path).Get(ctx)

@@ -25,9 +25,7 @@ func classify(doing string, err error) error {
 	case codes.DeadlineExceeded, codes.Canceled:
 		return late
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
-		if strings.Contains(err.Error(), "transaction has expired or is no longer valid") {
-			// So is answered a commit that the client repeats because its answer
-			// was lost. Whether it took effect is not known; the same call tells.
+		if lost(err) {
 			return late
 		}
 		// A document that is too large, an index that is missing: the same
@@ -42,4 +40,16 @@ func classify(doing string, err error) error {
 		return connect.Errorf(connect.Unavailable, "The database cannot be used at present. Try again later.").Because(cause)
 	}
 	return connect.Errorf(connect.Unavailable, "The database is not available. Try again in a moment.").Because(cause)
+}
+
+// lost reports whether an error says that a commit's outcome is not known: the
+// client repeats a commit whose answer was lost, and the transaction is over
+// then, whether it took effect or not. Firestore has words for it only, and its
+// emulator others.
+func lost(err error) bool {
+	if status.Code(err) != codes.InvalidArgument {
+		return false
+	}
+	text := err.Error()
+	return strings.Contains(text, "transaction has expired or is no longer valid") || strings.Contains(text, "Transaction is invalid or closed")
 }

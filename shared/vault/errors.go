@@ -49,6 +49,21 @@ func classify(doing string, err error) error {
 	return unavailable("The vault is not available. Try again in a moment.")
 }
 
+// classifyLogin decides what an error of logging in means. Vault answers 400 to
+// a role or a secret that it does not know.
+func classifyLogin(err error) error {
+	classified := classify("log in to Vault", err)
+	if connect.CodeOf(classified) == connect.Internal {
+		return connect.Errorf(connect.Unavailable, "The vault does not let this service in at present. Try again later.").Because(classified)
+	}
+	return classified
+}
+
+func forbidden(err error) bool {
+	answer, ok := errors.AsType[*api.ResponseError](err)
+	return ok && answer.StatusCode == http.StatusForbidden
+}
+
 // mismatch reports whether a write named another version than the one that
 // stands. Vault says so in words only
 // (https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#create-update-secret).

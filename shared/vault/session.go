@@ -18,6 +18,7 @@ type session struct {
 	turn    chan struct{} // held by who reads or writes what follows
 	id      int           // counts logins
 	live    bool
+	closed  bool
 	expires time.Time // zero: never
 	stop    func()    // ends the renewal; nil: there is none
 }
@@ -33,8 +34,15 @@ func newSession(client *api.Client, a Auth) (*session, error) {
 	return &session{client: client, login: login, again: again, turn: make(chan struct{}, 1)}, nil
 }
 
-// renewable reports whether a token that Vault refuses can be replaced.
-func (s *session) renewable() bool { return s.again }
+// dead reports whether Vault refuses the token itself, and not only something
+// that the policy denies it, and it can be replaced.
+func (s *session) dead(ctx context.Context) bool {
+	if !s.again {
+		return false
+	}
+	_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
+	return forbidden(err)
+}
 
 // ensure logs in unless there is a token that lives. It returns the login's
 // number. One caller logs in, others wait for it.
@@ -45,6 +53,9 @@ func (s *session) ensure(ctx context.Context) (int, error) {
 		return 0, ctx.Err()
 	}
 	defer func() { <-s.turn }()
+	if s.closed {
+		return 0, errors.New("the vault is closed")
+	}
 	// An instance without CPU between requests renews nothing, so the time
 	// counts and not only what the renewal says.
 	if s.live && (s.expires.IsZero() || time.Now().Add(expiryMargin).Before(s.expires)) {
@@ -113,9 +124,11 @@ func (s *session) forget(id int) {
 	}
 }
 
+// close ends the session for good.
 func (s *session) close() {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
+	s.closed = true
 	s.end()
 }
 

@@ -155,11 +155,10 @@ func (v *Vault) do(ctx context.Context, doing string, call func(ctx context.Cont
 	for last := false; ; last = true {
 		id, err := v.session.ensure(ctx)
 		if err != nil {
-			return classify("log in to Vault", err)
+			return classifyLogin(err)
 		}
 		err = call(ctx)
-		var answer *api.ResponseError
-		if !last && errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden && v.session.renewable() {
+		if !last && forbidden(err) && v.session.dead(ctx) {
 			v.session.forget(id)
 			continue
 		}

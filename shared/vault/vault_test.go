@@ -54,6 +54,7 @@ func TestVault(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *parts.Vault){
 		"policy": testPolicy, "sealed": testSealed, "revoked session": testRevokedSession, "given token": testGivenToken,
 		"lost answer": testLostAnswer, "nothing left after delete": testNothingLeft, "expiry": testExpiry, "no store": testNoStore,
+		"refused": testRefused, "closed": testClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, running) })
 	}
@@ -180,7 +181,7 @@ func testExpiry(t *testing.T, running *parts.Vault) {
 type counter struct{ n atomic.Int32 }
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(r.URL.Path, "/login") {
+	if strings.HasSuffix(r.URL.Path, "/approle/login") {
 		c.n.Add(1)
 	}
 	return http.DefaultTransport.RoundTrip(r)
@@ -195,6 +196,34 @@ func testGivenToken(t *testing.T, running *parts.Vault) {
 	_, _, err := bad.Get(t.Context(), "none/none")
 	if connect.CodeOf(err) != connect.Unavailable || strings.Contains(err.Error(), "hvs.nobody") {
 		t.Errorf("with a wrong token: %v, want Unavailable and nothing of the token", err)
+	}
+}
+
+// testRefused: what is refused for good costs no login a call.
+func testRefused(t *testing.T, running *parts.Vault) {
+	logins := &counter{}
+	v := open(t, running, func(o *vault.Options) { o.Mount, o.Transport = "sys", logins })
+	for range 3 {
+		if _, _, err := v.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
+			t.Errorf("reading what the policy denies: %v, want Unavailable", err)
+		}
+	}
+	if n := logins.n.Load(); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+	wrong := open(t, running, func(o *vault.Options) { o.Auth.SecretID = "nobody" })
+	if _, _, err := wrong.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("logging in with a wrong secret ID: %v, want Unavailable", err)
+	}
+}
+
+func testClosed(t *testing.T, running *parts.Vault) {
+	v := open(t, running, nil)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := v.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("reading from a vault that is closed: %v, want Unavailable", err)
 	}
 }
 
