@@ -24,7 +24,7 @@ type task struct {
 
 	due      time.Time
 	position int  // in the schedule
-	underway bool // not in the schedule
+	underway int  // attempts; more than one by RunTask. Then it is not in the schedule
 	gone     bool // deleted: what an attempt comes to does not matter any more
 
 	failures int
@@ -55,7 +55,7 @@ func (s *Server) dispatch(q *queue) {
 			return
 		}
 		q.take(next)
-		s.begin(q, next)
+		s.begin(q, next, time.Time{})
 	}
 	q.rest() // the end of a delivery calls dispatch again
 }
@@ -72,9 +72,10 @@ func (s *Server) wake(q *queue, after time.Duration) {
 	})
 }
 
-// begin starts an attempt of a task that is in no schedule; s.mu is held.
-func (s *Server) begin(q *queue, t *task) {
-	t.underway = true
+// begin starts an attempt of a task that is in no schedule, one that RunTask
+// forced at a time or, if that is zero, one that was due; s.mu is held.
+func (s *Server) begin(q *queue, t *task, forced time.Time) {
+	t.underway++
 	q.running++
 	s.running++
 	s.counts.Dispatches++
@@ -93,22 +94,20 @@ func (s *Server) begin(q *queue, t *task) {
 		defer s.mu.Unlock()
 		q.running--
 		s.running--
-		s.finish(q, t, code, err)
+		if t.underway--; !t.gone {
+			s.finish(q, t, attempt, forced, code, err)
+		}
 		s.settle()
 		s.dispatch(q)
 	}()
 }
 
 // finish decides what follows from an attempt; s.mu is held.
-func (s *Server) finish(q *queue, t *task, code int, err error) {
-	t.underway = false
-	if t.gone {
-		return
-	}
+func (s *Server) finish(q *queue, t *task, attempt *cloudtaskspb.Attempt, forced time.Time, code int, err error) {
 	at := now()
 	if err == nil && code/100 == 2 {
 		s.counts.Completed++
-		s.end(q, t)
+		_ = s.end(q, t) // which logs; after a restart the task comes again
 		return
 	}
 	t.failures++
@@ -119,35 +118,47 @@ func (s *Server) finish(q *queue, t *task, code int, err error) {
 			t.answers++
 		}
 		t.proto.ResponseCount++
-		t.proto.LastAttempt.ResponseTime = timestamppb.New(at)
+		attempt.ResponseTime = timestamppb.New(at)
 	}
-	t.proto.LastAttempt.ResponseStatus = outcome(code, err)
-	log := s.opts.Logger.With("task", t.proto.GetName(), "attempt", t.failures, "outcome", t.proto.GetLastAttempt().GetResponseStatus().GetMessage())
-	if q.exhausted(t.failures, t.proto.GetFirstAttempt().GetDispatchTime().AsTime(), at) {
+	attempt.ResponseStatus = outcome(code, err)
+	log := s.opts.Logger.With("task", t.proto.GetName(), "attempt", t.failures, "outcome", attempt.GetResponseStatus().GetMessage())
+	if t.underway > 0 {
+		log.Warn("task failed while it is attempted once more")
+		return // what that comes to decides
+	}
+	retry := q.retry(t)
+	pause := backoff(retry, t.failures)
+	due := at.Add(pause)
+	if !forced.IsZero() {
+		due = forced.Add(pause)
+	}
+	if exhausted(retry, t.failures, t.proto.GetFirstAttempt().GetDispatchTime().AsTime(), at) ||
+		due.Sub(t.proto.GetCreateTime().AsTime()) > retention {
 		log.Error("task failed for the last time and is given up")
 		s.counts.GivenUp++
-		s.end(q, t)
+		_ = s.end(q, t) // which logs; after a restart the task comes again
 		return
 	}
-	pause := q.backoff(t.failures)
 	log.Warn("task failed and will be retried", "pause", pause)
-	t.proto.ScheduleTime = timestamppb.New(at.Add(pause))
-	q.wait(t, at.Add(pause))
-	_ = s.keep(taskRecord(t)) // which logs; after a restart the count is one less
+	t.proto.ScheduleTime = timestamppb.New(due)
+	q.wait(t, due)
+	_ = s.keepTask(t) // which logs; after a restart the count is one less
 }
 
-// end removes a task and keeps its name taken; s.mu is held.
-func (s *Server) end(q *queue, t *task) {
-	if t.gone {
-		return
-	}
-	t.gone = true
-	delete(q.tasks, t.id)
-	s.tasks--
+// end removes tasks of a queue, wherever they are, and keeps their names taken;
+// s.mu is held.
+func (s *Server) end(q *queue, tasks ...*task) error {
 	until := now().Add(remembered)
-	q.remember(t.id, until)
-	_ = s.keep(record{Ended: t.proto.GetName(), Until: until}) // which logs; after a restart the task comes again
+	var records []record
+	for _, t := range tasks {
+		t.gone = true
+		delete(q.tasks, t.id)
+		s.tasks--
+		q.remember(t.id, until)
+		records = append(records, record{Ended: t.proto.GetName(), Until: until})
+	}
 	s.settle()
+	return s.keep(records...)
 }
 
 // outcome is what an attempt shows in the task.

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +12,18 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 // journal is a file with one record a line. Each is on the disk before the
 // call returns that made it.
-type journal struct{ file *os.File }
+type journal struct {
+	file *os.File
+	size int64 // of whole records
+}
 
 // record is a line: a queue or a task as it is now, or the end of one.
 type record struct {
@@ -30,8 +37,8 @@ type record struct {
 	Until    time.Time       `json:"until,omitzero"` // the name is taken until then
 }
 
-func queueRecord(q *queue) record {
-	encoded, _ := protojson.Marshal(q.config) // valid UTF-8, as it came over gRPC
+func queueRecord(config *cloudtaskspb.Queue) record {
+	encoded, _ := protojson.Marshal(config) // encodable checked it
 	return record{Queue: encoded}
 }
 
@@ -40,27 +47,62 @@ func taskRecord(t *task) record {
 	return record{Task: encoded, Failures: t.failures, Answers: t.answers, Previous: t.previous}
 }
 
-// keep writes a record, if there is a journal; s.mu is held.
-func (s *Server) keep(r record) error {
+// encodable refuses what could not be read back: text that is no UTF-8, and
+// times and durations out of range.
+func encodable(m proto.Message) error {
+	if _, err := protojson.Marshal(m); err != nil {
+		return invalid("A field has no valid value: %v.", err)
+	}
+	return nil
+}
+
+// keepQueue writes a queue's configuration, if there is a journal; s.mu is held.
+func (s *Server) keepQueue(config *cloudtaskspb.Queue) error {
 	if s.journal == nil {
 		return nil
 	}
-	err := s.journal.write(r)
-	if err != nil {
-		s.opts.Logger.Error("the journal cannot be written", "error", err)
-	}
-	return err
+	return s.keep(queueRecord(config))
 }
 
-func (j *journal) write(r record) error {
-	line, err := json.Marshal(r)
+// keepTask writes a task, if there is a journal; s.mu is held.
+func (s *Server) keepTask(t *task) error {
+	if s.journal == nil {
+		return nil
+	}
+	return s.keep(taskRecord(t))
+}
+
+// keep writes records, if there is a journal. It fails with UNAVAILABLE; s.mu
+// is held.
+func (s *Server) keep(records ...record) error {
+	if s.journal == nil || len(records) == 0 {
+		return nil
+	}
+	if err := s.journal.write(records); err != nil {
+		s.opts.Logger.Error("the journal cannot be written", "error", err)
+		return status.Errorf(codes.Unavailable, "This could not be kept: %v.", err)
+	}
+	return nil
+}
+
+func (j *journal) write(records []record) error {
+	var lines bytes.Buffer
+	out := json.NewEncoder(&lines)
+	for _, r := range records {
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+	}
+	_, err := j.file.WriteAt(lines.Bytes(), j.size)
+	if err == nil {
+		err = j.file.Sync()
+	}
 	if err != nil {
-		return err
+		// The next record must not follow half a line.
+		return errors.Join(err, j.file.Truncate(j.size))
 	}
-	if _, err := j.file.Write(append(line, '\n')); err != nil {
-		return err
-	}
-	return j.file.Sync()
+	j.size += int64(lines.Len())
+	return nil
 }
 
 func (j *journal) close() error { return j.file.Close() }
@@ -83,14 +125,27 @@ func (s *Server) restore(path string) (*journal, error) {
 		return nil, fmt.Errorf("keep tasks: %w", err)
 	}
 	w := bufio.NewWriter(file)
-	err = s.dump(json.NewEncoder(w))
-	if err = errors.Join(err, w.Flush(), file.Sync()); err == nil {
+	err = errors.Join(s.dump(json.NewEncoder(w)), w.Flush(), file.Sync())
+	size, seekErr := file.Seek(0, io.SeekCurrent)
+	if err = errors.Join(err, seekErr); err == nil {
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("keep tasks in %s: %w", path, err), file.Close(), os.Remove(file.Name()))
 	}
-	return &journal{file}, nil
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep tasks in %s: %w", path, err), file.Close())
+	}
+	return &journal{file, size}, nil
+}
+
+// syncFolder puts on the disk which files a folder has.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // replay applies records. A last line that is cut was never answered for.
@@ -167,7 +222,7 @@ func (s *Server) discard(q *queue, id string) {
 // dump writes everything that is.
 func (s *Server) dump(out *json.Encoder) error {
 	for name, q := range s.queues {
-		if err := out.Encode(queueRecord(q)); err != nil {
+		if err := out.Encode(queueRecord(q.config)); err != nil {
 			return err
 		}
 		for id, until := range q.ended {

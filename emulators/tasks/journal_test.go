@@ -118,3 +118,81 @@ func TestAFileThatIsNoneOfOursIsNamedAndLeftAlone(t *testing.T) {
 		t.Errorf("the file holds %q, %v", content, err)
 	}
 }
+
+func TestWhatCannotBeKeptIsRefusedAndTakesNoName(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "tasks")
+		h := &harness{in: &target{began: time.Now()}, t: t, began: time.Now()}
+		var err error
+		if h.Server, err = NewServer(Options{Client: &http.Client{Transport: h.in}, File: file}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{Name: setups}})
+		h.must(err)
+		h.must(h.create(named("kept")))
+		h.idle()
+
+		writable := h.journal.file
+		if h.journal.file, err = os.Open(file); err != nil { // for reading alone: as with a disk that is full
+			t.Fatal(err)
+		}
+		h.code("a task that cannot be kept", h.create(named("a")), codes.Unavailable)
+		_, err = h.PauseQueue(t.Context(), &cloudtaskspb.PauseQueueRequest{Name: setups})
+		h.code("a pause that cannot be kept", err, codes.Unavailable)
+		h.must(h.journal.file.Close())
+		h.journal.file = writable
+		_, err = h.ResumeQueue(t.Context(), &cloudtaskspb.ResumeQueueRequest{Name: setups})
+		h.must(err)
+		h.must(h.create(named("a")))
+		h.idle()
+
+		again := reopen(t, file, "", nil)
+		if n := len(again.in.came); n != 0 {
+			t.Errorf("%d tasks came again", n)
+		}
+		for _, id := range []string{"kept", "a"} {
+			again.code("a name from before the restart", again.create(named(id)), codes.AlreadyExists)
+		}
+		again.must(again.Close(t.Context()))
+		h.must(h.Close(t.Context()))
+	})
+}
+
+func TestAFileIsReadWhereverItIsCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "tasks")
+		h := &harness{in: &target{answer: fails, began: time.Now()}, t: t, began: time.Now()}
+		var err error
+		if h.Server, err = NewServer(Options{Client: &http.Client{Transport: h.in}, File: file}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = h.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{
+			Name: setups, RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: 2},
+		}})
+		h.must(err)
+		h.must(h.create(named("a")))
+		h.idle()
+		h.must(h.create(named("b")))
+		_, err = h.PurgeQueue(t.Context(), &cloudtaskspb.PurgeQueueRequest{Name: setups})
+		h.must(err)
+		h.must(h.Close(t.Context()))
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < len(content); n += 23 {
+			left := filepath.Join(t.TempDir(), "tasks")
+			if err := os.WriteFile(left, content[:n], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cut, err := NewServer(Options{Client: &http.Client{Transport: &target{began: time.Now()}}, File: left})
+			if err != nil {
+				t.Fatalf("cut after %d bytes: %v", n, err)
+			}
+			h.must(cut.Idle(t.Context()))
+			h.must(cut.Close(t.Context()))
+		}
+	})
+}

@@ -3,9 +3,9 @@ package tasks
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc/codes"
@@ -67,14 +67,17 @@ func (s *Server) CreateTask(_ context.Context, r *cloudtaskspb.CreateTaskRequest
 	if err != nil {
 		return nil, err
 	}
+	if s.closed {
+		return nil, stopping()
+	}
 	_, id := splitTask(made.GetName())
 	if q.taken(id, at) {
 		s.counts.Duplicates++
 		return nil, status.Error(codes.AlreadyExists, "The task cannot be created because a task with this name existed too recently, or still does.")
 	}
 	t := &task{id: id, proto: made}
-	if err := s.keep(taskRecord(t)); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "The task could not be kept: %v.", err)
+	if err := s.keepTask(t); err != nil {
+		return nil, err
 	}
 	s.counts.Created++
 	s.tasks++
@@ -84,6 +87,8 @@ func (s *Server) CreateTask(_ context.Context, r *cloudtaskspb.CreateTaskRequest
 	s.dispatch(q)
 	return shown, nil
 }
+
+func stopping() error { return status.Error(codes.Unavailable, "The server is about to stop.") }
 
 // GetTask returns a task.
 func (s *Server) GetTask(_ context.Context, r *cloudtaskspb.GetTaskRequest) (*cloudtaskspb.Task, error) {
@@ -150,21 +155,16 @@ func (s *Server) DeleteTask(_ context.Context, r *cloudtaskspb.DeleteTaskRequest
 	if err != nil {
 		return nil, err
 	}
-	s.drop(q, t)
-	s.dispatch(q)
-	return &emptypb.Empty{}, nil
-}
-
-// drop removes a task that is not done; s.mu is held.
-func (s *Server) drop(q *queue, t *task) {
-	if !t.underway {
+	if t.underway == 0 {
 		q.take(t)
 	}
-	s.end(q, t)
+	err = s.end(q, t)
+	s.dispatch(q)
+	return &emptypb.Empty{}, err
 }
 
-// RunTask dispatches a task now, whatever the queue's limits and state are. If
-// it fails, its time is reset to now and the retry's pause.
+// RunTask dispatches a task now, whatever the queue's limits and state are and
+// even if it is under way. If that fails, its time is now and the retry's pause.
 func (s *Server) RunTask(_ context.Context, r *cloudtaskspb.RunTaskRequest) (*cloudtaskspb.Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,13 +173,14 @@ func (s *Server) RunTask(_ context.Context, r *cloudtaskspb.RunTaskRequest) (*cl
 		return nil, err
 	}
 	if s.closed {
-		return nil, status.Error(codes.Unavailable, "The server is about to stop.")
+		return nil, stopping()
 	}
-	if !t.underway {
+	if t.underway == 0 {
 		q.take(t)
-		t.proto.ScheduleTime = timestamppb.New(now())
-		s.begin(q, t)
 	}
+	at := now()
+	t.proto.ScheduleTime = timestamppb.New(at)
+	s.begin(q, t, at)
 	return view(t.proto, r.GetResponseView()), nil
 }
 
@@ -225,6 +226,9 @@ func (s *Server) ListQueues(_ context.Context, r *cloudtaskspb.ListQueuesRequest
 	if r.GetFilter() != "" {
 		return nil, status.Error(codes.Unimplemented, "This emulator does not filter queues.")
 	}
+	if !locationName.MatchString(r.GetParent()) {
+		return nil, invalid("Parent %q is not projects/PROJECT_ID/locations/LOCATION_ID.", r.GetParent())
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
@@ -245,16 +249,18 @@ func (s *Server) ListQueues(_ context.Context, r *cloudtaskspb.ListQueuesRequest
 }
 
 // change changes a queue and returns it.
-func (s *Server) change(name string, f func(q *queue)) (*cloudtaskspb.Queue, error) {
+func (s *Server) change(name string, f func(q *queue) error) (*cloudtaskspb.Queue, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
-	f(q)
-	if err := s.keep(queueRecord(q)); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "The queue could not be kept: %v.", err)
+	if err := f(q); err != nil {
+		return nil, err
+	}
+	if err := s.keepQueue(q.config); err != nil {
+		return nil, err
 	}
 	s.dispatch(q)
 	return clone(q.config), nil
@@ -268,37 +274,39 @@ func (s *Server) DeleteQueue(_ context.Context, r *cloudtaskspb.DeleteQueueReque
 	if err != nil {
 		return nil, err
 	}
-	s.clear(q)
+	_ = s.clear(q) // what the next record says is enough
 	q.deleted = true
 	q.rest()
 	delete(s.queues, r.GetName())
-	if err := s.keep(record{Deleted: r.GetName()}); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "The deletion could not be kept: %v.", err)
-	}
-	return &emptypb.Empty{}, nil
+	return &emptypb.Empty{}, s.keep(record{Deleted: r.GetName()})
 }
 
 // clear drops all tasks of a queue; s.mu is held.
-func (s *Server) clear(q *queue) {
-	for _, t := range q.tasks {
-		s.drop(q, t)
-	}
+func (s *Server) clear(q *queue) error {
+	q.pending = nil
+	return s.end(q, slices.Collect(maps.Values(q.tasks))...)
 }
 
 // PurgeQueue drops all tasks of a queue. Their names stay taken.
 func (s *Server) PurgeQueue(_ context.Context, r *cloudtaskspb.PurgeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) {
-		s.clear(q)
-		q.config.PurgeTime = timestamppb.New(time.Now().Truncate(time.Microsecond))
+	return s.change(r.GetName(), func(q *queue) error {
+		q.config.PurgeTime = timestamppb.New(now())
+		return s.clear(q)
 	})
 }
 
 // PauseQueue has a queue dispatch nothing more. What is under way goes on.
 func (s *Server) PauseQueue(_ context.Context, r *cloudtaskspb.PauseQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) { q.config.State = cloudtaskspb.Queue_PAUSED })
+	return s.change(r.GetName(), func(q *queue) error {
+		q.config.State = cloudtaskspb.Queue_PAUSED
+		return nil
+	})
 }
 
 // ResumeQueue ends a pause.
 func (s *Server) ResumeQueue(_ context.Context, r *cloudtaskspb.ResumeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) { q.config.State = cloudtaskspb.Queue_RUNNING })
+	return s.change(r.GetName(), func(q *queue) error {
+		q.config.State = cloudtaskspb.Queue_RUNNING
+		return nil
+	})
 }

@@ -13,6 +13,9 @@ import (
 // 24 hours" (CreateTaskRequest.task).
 const remembered = 24 * time.Hour
 
+// retention is how old a task may become (CreateQueue).
+const retention = 31 * 24 * time.Hour
+
 // queue is a queue with its tasks. The server's lock guards it.
 type queue struct {
 	config  *cloudtaskspb.Queue
@@ -80,11 +83,18 @@ func (q *queue) rest() {
 	}
 }
 
+// retry is how a task of the queue is retried: its own way goes before.
+func (q *queue) retry(t *task) *cloudtaskspb.RetryConfig {
+	if own := t.proto.GetRetryConfig(); own != nil {
+		return own
+	}
+	return q.config.GetRetryConfig()
+}
+
 // backoff is the pause after so many failed attempts of a task: doubling, and
 // from max_doublings on growing by the same step
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
-func (q *queue) backoff(failures int) time.Duration {
-	retry := q.config.GetRetryConfig()
+func backoff(retry *cloudtaskspb.RetryConfig, failures int) time.Duration {
 	pause, longest := retry.GetMinBackoff().AsDuration(), retry.GetMaxBackoff().AsDuration()
 	step := pause
 	for i := 1; i < failures && pause < longest; i++ {
@@ -98,8 +108,7 @@ func (q *queue) backoff(failures int) time.Duration {
 
 // exhausted reports whether a task that has failed so often, first attempted
 // at first, is not to be tried again.
-func (q *queue) exhausted(failures int, first, at time.Time) bool {
-	retry := q.config.GetRetryConfig()
+func exhausted(retry *cloudtaskspb.RetryConfig, failures int, first, at time.Time) bool {
 	attempts, duration := retry.GetMaxAttempts() != -1, retry.GetMaxRetryDuration().AsDuration() > 0
 	if !attempts && !duration {
 		return false

@@ -16,7 +16,8 @@ import (
 
 // Options say how a Server works. All may be left out.
 type Options struct {
-	// Client sends the tasks. Redirects are not followed whatever it says.
+	// Client sends the tasks. Redirects are not followed whatever it says, and
+	// its idle connections are closed with the server.
 	Client *http.Client
 	// Token returns an ID token of a service account for an audience. Without
 	// it tasks that ask for one are refused.
@@ -62,11 +63,14 @@ func NewServer(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	client := *cmp.Or(opts.Client, &http.Client{})
+	client := *cmp.Or(opts.Client, &http.Client{Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: mostConcurrent, IdleConnTimeout: 90 * time.Second,
+	}})
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	s := &Server{opts: opts, client: &client, grpc: grpc.NewServer(), queues: map[string]*queue{}, still: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s)
+	s.Register(s.grpc)
 	if opts.File != "" {
 		var err error
 		if s.journal, err = s.restore(opts.File); err != nil {
@@ -81,6 +85,10 @@ func NewServer(opts Options) (*Server, error) {
 	}
 	return s, nil
 }
+
+// Register has another gRPC server serve calls too. Whoever calls it stops that
+// server before Close.
+func (s *Server) Register(r grpc.ServiceRegistrar) { cloudtaskspb.RegisterCloudTasksServer(r, s) }
 
 // Serve serves calls until Close.
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
@@ -123,7 +131,7 @@ func (s *Server) settle() {
 	}
 }
 
-// Close takes no more calls, starts no more deliveries and waits for those
+// Close takes no more tasks, starts no more deliveries and waits for those
 // under way. When ctx ends first, their requests are cut off and Close returns
 // ctx's error. What is pending stays in the file, if there is one.
 func (s *Server) Close(ctx context.Context) error {

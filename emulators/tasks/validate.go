@@ -27,11 +27,19 @@ const (
 	maxHeaders  = 80 << 10
 	minDeadline = 15 * time.Second
 	maxDeadline = 30 * time.Minute
+
+	mostPerSecond  = 500
+	mostConcurrent = 5000
 )
 
 var (
-	queueName = regexp.MustCompile(`^projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
-	taskName  = regexp.MustCompile(`^projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}/tasks/[A-Za-z0-9_-]{1,500}$`)
+	locationName = regexp.MustCompile(`^projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+$`)
+	queueName    = regexp.MustCompile(`^projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
+	taskName     = regexp.MustCompile(`^projects/[A-Za-z0-9.:-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}/tasks/[A-Za-z0-9_-]{1,500}$`)
+
+	// What a header may be made of (RFC 9110, 5.5 and 5.6.2).
+	headerName  = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	headerValue = regexp.MustCompile(`^[^\x00-\x08\x0a-\x1f\x7f]*$`)
 )
 
 // splitQueue returns the location and the ID of a queue.
@@ -83,6 +91,9 @@ func (s *Server) newTask(r *cloudtaskspb.CreateTaskRequest, at time.Time) (*clou
 	if size := proto.Size(r.GetTask()); size > maxTask {
 		return nil, invalid("The task has %d bytes; the limit is %d.", size, maxTask)
 	}
+	if err := encodable(r.GetTask()); err != nil {
+		return nil, err
+	}
 	t, _ := proto.Clone(r.GetTask()).(*cloudtaskspb.Task)
 	if t.GetName() == "" {
 		t.Name = r.GetParent() + "/tasks/" + rand.Text()
@@ -95,6 +106,11 @@ func (s *Server) newTask(r *cloudtaskspb.CreateTaskRequest, at time.Time) (*clou
 	}
 	if t.GetHttpRequest().GetHttpMethod() == cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED {
 		t.GetHttpRequest().HttpMethod = cloudtaskspb.HttpMethod_POST
+	}
+	if t.GetRetryConfig() != nil {
+		if err := completeRetry(t.GetRetryConfig()); err != nil {
+			return nil, err
+		}
 	}
 	switch d := t.GetDispatchDeadline().AsDuration(); {
 	case t.GetDispatchDeadline() == nil:
@@ -122,7 +138,7 @@ func (s *Server) checkRequest(r *cloudtaskspb.HttpRequest) error {
 		return invalid("Task.http_request is required.")
 	}
 	u, err := url.Parse(r.GetUrl())
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(r.GetUrl()) > maxURL {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(u.String()) > maxURL {
 		return invalid("HttpRequest.url must begin with http:// or https://, and have %d characters at most.", maxURL)
 	}
 	method, known := methods[r.GetHttpMethod()]
@@ -134,6 +150,9 @@ func (s *Server) checkRequest(r *cloudtaskspb.HttpRequest) error {
 	}
 	size := 0
 	for name, value := range r.GetHeaders() {
+		if !headerName.MatchString(name) || !headerValue.MatchString(value) {
+			return invalid("HttpRequest.headers has %q, which is no header.", name)
+		}
 		size += len(name) + len(value)
 	}
 	if size >= maxHeaders {
@@ -161,6 +180,9 @@ func (s *Server) configure(asked *cloudtaskspb.Queue, mask *fieldmaskpb.FieldMas
 	if asked.GetHttpTarget() != nil || asked.GetAppEngineRoutingOverride() != nil {
 		return nil, status.Error(codes.Unimplemented, "This emulator does not serve overrides of a queue's tasks.")
 	}
+	if err := encodable(asked); err != nil {
+		return nil, err
+	}
 	config := &cloudtaskspb.Queue{Name: asked.GetName(), State: cloudtaskspb.Queue_RUNNING}
 	q := s.queues[asked.GetName()]
 	if q != nil {
@@ -172,8 +194,8 @@ func (s *Server) configure(asked *cloudtaskspb.Queue, mask *fieldmaskpb.FieldMas
 	if err := complete(config); err != nil {
 		return nil, err
 	}
-	if err := s.keep(queueRecord(&queue{config: config})); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "The queue could not be kept: %v.", err)
+	if err := s.keepQueue(config); err != nil {
+		return nil, err
 	}
 	if q == nil {
 		q = newQueue(config)
@@ -222,22 +244,26 @@ func complete(q *cloudtaskspb.Queue) error {
 	}
 	limits := q.GetRateLimits()
 	if limits.GetMaxDispatchesPerSecond() == 0 {
-		limits.MaxDispatchesPerSecond = 500
+		limits.MaxDispatchesPerSecond = mostPerSecond
 	}
 	if limits.GetMaxConcurrentDispatches() == 0 {
 		limits.MaxConcurrentDispatches = 1000
 	}
-	if r := limits.GetMaxDispatchesPerSecond(); r < 0 || r > 500 {
-		return invalid("RateLimits.max_dispatches_per_second must be more than 0 and at most 500, is %v.", r)
+	if r := limits.GetMaxDispatchesPerSecond(); !(r > 0 && r <= mostPerSecond) { // not a number is neither
+		return invalid("RateLimits.max_dispatches_per_second must be more than 0 and at most %d, is %v.", mostPerSecond, r)
 	}
-	if n := limits.GetMaxConcurrentDispatches(); n < 0 || n > 5000 {
-		return invalid("RateLimits.max_concurrent_dispatches must be 1 to 5,000, is %d.", n)
+	if n := limits.GetMaxConcurrentDispatches(); n < 0 || n > mostConcurrent {
+		return invalid("RateLimits.max_concurrent_dispatches must be 1 to %d, is %d.", mostConcurrent, n)
 	}
 	limits.MaxBurstSize = burst(limits.GetMaxDispatchesPerSecond())
 	if q.GetRetryConfig() == nil {
 		q.RetryConfig = &cloudtaskspb.RetryConfig{}
 	}
-	retry := q.GetRetryConfig()
+	return completeRetry(q.GetRetryConfig())
+}
+
+// completeRetry does so with a way to retry.
+func completeRetry(retry *cloudtaskspb.RetryConfig) error {
 	if retry.GetMaxAttempts() == 0 {
 		retry.MaxAttempts = 100
 	}
