@@ -1,20 +1,32 @@
 package functions
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/identity"
 )
 
-// Callers finds out who asks.
-type Callers interface {
-	// User returns the user in whose name the request is made, or
-	// Unauthenticated.
+// Users finds out which user a request is of.
+type Users interface {
+	// User returns the user in whose name the request is made:
+	// Unauthenticated for nobody, Forbidden for one that it is not.
 	User(r *http.Request) (string, error)
-	// Queue fails unless the request is the task queue's.
-	Queue(r *http.Request) error
+}
+
+// Services finds out whether a request is of a service that may make it.
+type Services interface {
+	// Service fails with Unauthenticated for nobody and Forbidden for another.
+	Service(r *http.Request) error
+}
+
+// Tokens verifies bearer tokens, as identity.Verifier does.
+type Tokens interface {
+	Verify(ctx context.Context, token connect.Secret) (*identity.Identity, error)
 }
 
 // userHeader names the user in requests of Aurora's backend.
@@ -23,30 +35,86 @@ const userHeader = "X-User-ID"
 // maxUserID is longer than the IDs of identity providers are.
 const maxUserID = 256
 
-// LocalCallers believes the headers. It is for one machine: configuration
-// refuses it anywhere but on loopback.
-type LocalCallers struct{}
+// Local believes the headers. It is for one machine: configuration refuses it
+// anywhere but on loopback.
+type Local struct{}
 
-var _ Callers = LocalCallers{}
+// User implements Users.
+func (Local) User(r *http.Request) (string, error) { return named(r) }
 
-// User implements Callers.
-func (LocalCallers) User(r *http.Request) (string, error) {
-	return checkUserID(r.Header.Get(userHeader))
-}
-
-// Queue implements Callers.
-func (LocalCallers) Queue(r *http.Request) error {
+// Service implements Services: of the queue.
+func (Local) Service(r *http.Request) error {
 	if r.Header.Get("X-CloudTasks-TaskName") == "" {
 		return connect.Errorf(connect.Unauthenticated, "Only the task queue may call this.")
 	}
 	return nil
 }
 
-func checkUserID(id string) (string, error) {
-	switch {
-	case id == "":
+// Accounts believes the Google-signed ID tokens of these service accounts, and
+// nobody else.
+type Accounts struct {
+	Tokens Tokens
+	Emails []string
+}
+
+// Service implements Services.
+func (a Accounts) Service(r *http.Request) error {
+	who, err := bearer(r, a.Tokens)
+	if err != nil {
+		return err
+	}
+	if !who.Verified || !slices.Contains(a.Emails, who.Email) {
+		return connect.Errorf(connect.Forbidden, "This service account may not call this.")
+	}
+	return nil
+}
+
+// Backend believes what Aurora's backend says of the user, and only it.
+type Backend struct{ Services Services }
+
+// User implements Users.
+func (b Backend) User(r *http.Request) (string, error) {
+	if err := b.Services.Service(r); err != nil {
+		return "", err
+	}
+	return named(r)
+}
+
+// Subjects are users who show a token of their own: the user is its subject.
+type Subjects struct{ Tokens Tokens }
+
+// User implements Users.
+func (s Subjects) User(r *http.Request) (string, error) {
+	who, err := bearer(r, s.Tokens)
+	if err != nil {
+		return "", err
+	}
+	if r.Header.Get(userHeader) != "" && r.Header.Get(userHeader) != who.Subject {
+		return "", connect.Errorf(connect.Forbidden, "%s is not the user of the token.", userHeader)
+	}
+	return checkUserID(who.Subject)
+}
+
+// bearer returns whom the request's token is of.
+func bearer(r *http.Request, tokens Tokens) (*identity.Identity, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return nil, connect.Errorf(connect.Unauthenticated, "Who calls? Send a token in the header Authorization.")
+	}
+	return tokens.Verify(r.Context(), connect.Secret(token))
+}
+
+// named returns the user whom the header names.
+func named(r *http.Request) (string, error) {
+	id := r.Header.Get(userHeader)
+	if id == "" {
 		return "", connect.Errorf(connect.Unauthenticated, "Who asks? Send the user's ID in the header %s.", userHeader)
-	case len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f }):
+	}
+	return checkUserID(id)
+}
+
+func checkUserID(id string) (string, error) {
+	if len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return "", connect.Errorf(connect.Invalid, "The user's ID must be UTF-8 of at most %d bytes without control characters.", maxUserID)
 	}
 	return id, nil

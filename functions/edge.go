@@ -122,7 +122,7 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, err error) {
 	message := connect.MessageOf(err)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
-		if e.function.Caller != CallerQueue {
+		if e.function.Caller != CallerQueue && !strings.Contains(message, "Try again") {
 			message = strings.TrimSuffix(message, ".") + ". Try again in a moment."
 		}
 	}
@@ -156,7 +156,7 @@ func (e *edge) json(w http.ResponseWriter, status int, answer any) error {
 }
 
 // user returns who asks.
-func (e *edge) user(r *http.Request) (string, error) { return e.Callers.User(r) }
+func (e *edge) user(r *http.Request) (string, error) { return e.Users.User(r) }
 
 // body reads a request's body; an oversized one is an error that says so.
 func body(r *http.Request) ([]byte, error) {

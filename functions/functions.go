@@ -25,7 +25,8 @@ type Deps struct {
 	Runner  *setup.Runner
 	Store   connect.Store
 	OAuth   *oauth.Client
-	Callers Callers
+	Users   Users    // who users are
+	Queue   Services // who may bring tasks
 	Front   *url.URL // where the browser goes after the callback; its origin is the only redirect target
 	// SecureCookies says that browsers reach the functions over HTTPS.
 	SecureCookies bool

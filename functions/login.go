@@ -3,6 +3,7 @@ package functions
 import (
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
 )
@@ -30,8 +31,8 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 	if org := r.Header.Get("X-Org-ID"); org != "" {
 		request.OrgID = org
 	}
-	if len(request.OrgID) > maxUserID {
-		return connect.Errorf(connect.Invalid, "orgId must have at most %d characters.", maxUserID)
+	if len(request.OrgID) > maxUserID || !utf8.ValidString(request.OrgID) {
+		return connect.Errorf(connect.Invalid, "orgId must be UTF-8 of at most %d bytes.", maxUserID)
 	}
 	state, browser := e.OAuth.NewState(), connect.NewID()
 	l := connect.NewLogin(user, request.OrgID, state, browser, time.Now())

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 
 	"gcpconnect/functions/app"
@@ -41,11 +40,8 @@ type meter struct{ transactions, reads, writes, deletes, vault atomic.Int64 }
 
 func (m *meter) watch() app.Watch {
 	return app.Watch{
-		Firestore: []option.ClientOption{
-			option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(m.unary)),
-			option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(m.stream)),
-		},
-		Vault: m,
+		Firestore: []grpc.DialOption{grpc.WithChainUnaryInterceptor(m.unary), grpc.WithChainStreamInterceptor(m.stream)},
+		Vault:     m,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"gcpconnect/functions"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/google"
+	"gcpconnect/shared/identity"
 	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
 )
@@ -60,6 +61,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if err != nil {
 		return nil, fmt.Errorf("make OAuth client: %w", err)
 	}
+	users, queue := callers(cfg, authorization.Certs, transport)
 	parts := setup.Parts{
 		Store: backends.Store, Queue: backends.Queue, Google: cloud,
 		Tokens:   setup.NewCredentials(backends.Vault, authority),
@@ -69,7 +71,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		backends: backends, log: log,
 		Handlers: functions.Handlers(functions.Deps{
 			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-			OAuth: authority, Callers: functions.LocalCallers{}, Front: front,
+			OAuth: authority, Users: users, Queue: queue, Front: front,
 			SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
 		}),
 	}, nil
@@ -86,4 +88,24 @@ func (a *App) Handler(target string) http.Handler {
 		return functions.Gateway(a.Handlers, a.log)
 	}
 	return a.Handlers[target]
+}
+
+// callers returns how users and the queue are found out. Google's keys are at
+// certs.
+func callers(cfg *config.Config, certs string, transport http.RoundTripper) (functions.Users, functions.Services) {
+	if cfg.Auth == config.AuthLocal {
+		return functions.Local{}, functions.Local{}
+	}
+	google := func(audiences, emails []string) functions.Accounts {
+		return functions.Accounts{Emails: emails, Tokens: identity.New(identity.Options{
+			Issuer: "https://accounts.google.com", Keys: certs, Audiences: audiences, Transport: transport,
+		})}
+	}
+	queue := google(cfg.TaskAudiences(functions.Names()), []string{cfg.TaskServiceAccount})
+	if cfg.Auth == config.AuthBackend {
+		return functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}, queue
+	}
+	return functions.Subjects{Tokens: identity.New(identity.Options{
+		Issuer: cfg.AuthIssuer, Audiences: cfg.CallerAudiences(), Transport: transport,
+	})}, queue
 }

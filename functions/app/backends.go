@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 
 	"gcpconnect/shared/cloudtasks"
 	"gcpconnect/shared/config"
@@ -79,7 +79,7 @@ func (m *Memory) Backends() *Backends {
 // Watch lets measurements see the calls to the real services. The zero value
 // sees none.
 type Watch struct {
-	Firestore []option.ClientOption
+	Firestore []grpc.DialOption
 	Vault     http.RoundTripper // nil: Vault's own
 }
 
@@ -93,7 +93,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 	}()
 	closing := func(f func() error) { b.close = append(b.close, func(context.Context) error { return f() }) }
 	store, err := firestore.New(ctx, firestore.Options{
-		Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, ClientOptions: watch.Firestore,
+		Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, DialOptions: watch.Firestore,
 	})
 	if err != nil {
 		return nil, err

@@ -36,9 +36,12 @@ type Config struct {
 	BackendURL string `env:"NEXT_PUBLIC_BACKEND_URL"` // required: where browsers reach the functions; the redirect URI is this + /callback
 	FrontURL   string `env:"FRONTURL"`                // required: where the browser goes after the callback
 
-	Auth string `env:"AUTH,default=local"` // who is believed: local (headers; loopback only)
-	Host string `env:"HOST"`               // address to listen on; default: 127.0.0.1 with AUTH=local
-	Port string `env:"PORT,default=8080"`
+	Auth            string   `env:"AUTH,default=local"`       // who is believed: local (headers; loopback only), backend, oidc
+	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"` // required with AUTH=backend: emails of the accounts that may name users
+	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
+	AuthIssuer      string   `env:"AUTH_ISSUER"`              // required with AUTH=oidc: the issuer of users' tokens
+	Host            string   `env:"HOST"`                     // address to listen on; default: 127.0.0.1 with AUTH=local
+	Port            string   `env:"PORT,default=8080"`
 
 	FunctionTarget string `env:"FUNCTION_TARGET"` // the one function to serve; empty: all, each under its path
 	Service        string `env:"K_SERVICE"`       // set by Cloud Run
@@ -235,14 +238,7 @@ func (c *Config) validate() []error {
 			fault("TASK_TARGET", "must contain {function}, in whose place the function's name goes")
 		}
 	}
-	switch {
-	case c.Auth != "local":
-		fault("AUTH", "is %q; this release knows local", c.show("AUTH", c.Auth))
-	case c.Service != "":
-		fault("AUTH", "local believes what the caller says of itself: it is refused on Cloud Run")
-	case !loopback(c.ListenHost()):
-		fault("HOST", "is %q; AUTH=local listens on loopback only", c.show("HOST", c.Host))
-	}
+	c.validateAuth(fault)
 	c.validateBackends(fault)
 	if c.TaskMaxAttempts < 8 || c.TaskMaxAttempts > 100 {
 		fault("TASK_MAX_ATTEMPTS", "must be 8 to 100, is %d: fewer end before the lease of a crashed step does", c.TaskMaxAttempts)
@@ -263,12 +259,14 @@ func (c *Config) checkURL(fault func(string, string, ...any), variable, value st
 	switch {
 	case value == "":
 		fault(variable, "is missing")
+	case err == nil && u.User != nil:
+		fault(variable, "must have no credentials")
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		fault(variable, "is %q, which is not an absolute http or https URL", c.show(variable, value))
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		fault(variable, "is %q: plain http is accepted for loopback only", c.show(variable, value))
-	case u.User != nil || u.Fragment != "":
-		fault(variable, "must have neither credentials nor a fragment")
+	case u.Fragment != "":
+		fault(variable, "must have no fragment")
 	}
 }
 

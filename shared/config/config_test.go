@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,15 @@ func backends(changes ...string) map[string]string {
 		environment[changes[i]] = changes[i+1]
 	}
 	return environment
+}
+
+func TestCloudRun(t *testing.T) {
+	t.Parallel()
+	c, err := read(t, backends("K_SERVICE", "login", "AUTH", "backend", "BACKEND_SERVICE_ACCOUNTS", "api@aurora.iam.gserviceaccount.com"))
+	if err != nil || c.ListenHost() != "" || !slices.Equal(c.CallerAudiences(), []string{"https://backend.example"}) ||
+		!slices.Equal(c.TaskAudiences([]string{"a", "b"}), []string{"https://functions.example/a", "https://functions.example/b"}) {
+		t.Errorf("configuration = %v, %v", c, err)
+	}
 }
 
 func TestRealBackends(t *testing.T) {
@@ -80,6 +90,11 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"headers believed off loopback":  {map[string]string{"HOST": "0.0.0.0"}, "HOST"},
 		"headers believed on Cloud Run":  {map[string]string{"K_SERVICE": "login"}, "AUTH local"},
 		"an unknown authentication":      {map[string]string{"AUTH": "none"}, "AUTH is"},
+		"a backend of nobody":            {backends("AUTH", "backend"), "BACKEND_SERVICE_ACCOUNTS is missing"},
+		"a backend that is a person":     {backends("AUTH", "backend", "BACKEND_SERVICE_ACCOUNTS", "me@example.com"), "BACKEND_SERVICE_ACCOUNTS has \"me@example.com\""},
+		"users of no issuer":             {backends("AUTH", "oidc", "AUTH_AUDIENCE", "aurora"), "AUTH_ISSUER is missing"},
+		"users' tokens for anybody":      {backends("AUTH", "oidc", "AUTH_ISSUER", "https://issuer.example"), "AUTH_AUDIENCE is missing"},
+		"tasks that nobody signs":        {map[string]string{"AUTH": "oidc", "AUTH_ISSUER": "https://issuer.example", "AUTH_AUDIENCE": "aurora"}, "BACKENDS must be real with AUTH=oidc"},
 		"owner for the agent":            {map[string]string{"AGENT_ROLES": "roles/owner"}, "AGENT_ROLES"},
 		"an unknown role":                {map[string]string{"ASK_ROLES": "roles/x"}, "ASK_ROLES"},
 		"no checks":                      {map[string]string{"VERIFY_ATTEMPTS": "0"}, "VERIFY_ATTEMPTS"},
@@ -102,6 +117,7 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"an emulator on Cloud Run":       {backends("CLOUD_TASKS_EMULATOR_HOST", "h:1", "K_SERVICE", "login"), "CLOUD_TASKS_EMULATOR_HOST is set"},
 		"no vault":                       {backends("VAULT_ADDR", ""), "VAULT_ADDR is missing"},
 		"a vault in the open":            {backends("VAULT_ADDR", "http://vault.example"), "VAULT_ADDR is"},
+		"a password in a URL":            {backends("VAULT_ADDR", "http://me:very-secret@vault.example"), "VAULT_ADDR must have no credentials"},
 		"no way into the vault":          {backends("VAULT_ROLE_ID", ""), "VAULT_TOKEN or VAULT_ROLE_ID or VAULT_ROLE"},
 		"two ways into the vault":        {backends("VAULT_TOKEN", "very-secret"), "VAULT_TOKEN or VAULT_ROLE_ID or VAULT_ROLE"},
 		"half an AppRole":                {backends("VAULT_SECRET_ID", ""), "VAULT_SECRET_ID is missing"},

@@ -24,8 +24,11 @@ import (
 func testFields(t *testing.T, emulator string) {
 	ctx := t.Context()
 	s, project := open(t, emulator)
-	raw, err := firestore.NewClient(ctx, project, option.WithEndpoint(emulator), option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	conn, err := grpc.NewClient(emulator, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := firestore.NewClient(ctx, project, option.WithGRPCConn(conn))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,8 +56,8 @@ type Options struct {
 	Database string // empty: the default one
 	// Emulator is the address, host:port, of an emulator; empty: Google.
 	Emulator string
-	// ClientOptions are for the client.
-	ClientOptions []option.ClientOption
+	// DialOptions are for the connection.
+	DialOptions []grpc.DialOption
 }
 
 // Store is a connect.Store in Firestore.
@@ -70,13 +70,20 @@ func New(ctx context.Context, o Options) (*Store, error) {
 	if o.Database == "" {
 		o.Database = firestore.DefaultDatabaseID
 	}
-	options := o.ClientOptions
+	var options []option.ClientOption
+	for _, dial := range o.DialOptions {
+		options = append(options, option.WithGRPCDialOption(dial))
+	}
 	if o.Emulator != "" {
-		options = append([]option.ClientOption{
-			option.WithEndpoint(o.Emulator), option.WithoutAuthentication(),
-			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-			option.WithGRPCDialOption(grpc.WithPerRPCCredentials(emulatorOwner{})),
-		}, options...)
+		// A connection of our own: the client would take another emulator's from
+		// the process's environment.
+		conn, err := grpc.NewClient(o.Emulator, append([]grpc.DialOption{
+			grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithPerRPCCredentials(emulatorOwner{}),
+		}, o.DialOptions...)...)
+		if err != nil {
+			return nil, fmt.Errorf("reach the Firestore emulator: %w", err)
+		}
+		options = []option.ClientOption{option.WithGRPCConn(conn)}
 	}
 	client, err := firestore.NewClientWithDatabase(context.WithoutCancel(ctx), o.Project, o.Database, options...)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 
 	"gcpconnect/shared/connect"
@@ -109,15 +108,15 @@ func queriesOf(t *testing.T) []*firestorepb.StructuredQuery {
 	t.Helper()
 	var queries []*firestorepb.StructuredQuery
 	errSeen := errors.New("seen")
-	s, err := firestore.New(t.Context(), firestore.Options{Project: "test", Emulator: "127.0.0.1:1", ClientOptions: []option.ClientOption{
-		option.WithGRPCDialOption(grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := firestore.New(t.Context(), firestore.Options{Project: "test", Emulator: "127.0.0.1:1", DialOptions: []grpc.DialOption{
+		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 			return &watched{ctx: ctx, seen: func(m any) error {
 				if r, ok := m.(*firestorepb.RunQueryRequest); ok {
 					queries = append(queries, r.GetStructuredQuery())
 				}
 				return errSeen
 			}}, nil
-		})),
+		}),
 	}})
 	if err != nil {
 		t.Fatal(err)

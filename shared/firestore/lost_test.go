@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -24,14 +23,14 @@ func losing(t *testing.T, emulator string, code codes.Code) (s *firestore.Store,
 	lose = new(atomic.Bool)
 	s, err := firestore.New(t.Context(), firestore.Options{
 		Project: "lost-" + strings.ToLower(code.String()), Emulator: emulator,
-		ClientOptions: []option.ClientOption{option.WithGRPCDialOption(grpc.WithUnaryInterceptor(
+		DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(
 			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 				err := invoke(ctx, method, req, reply, cc, opts...)
 				if _, commit := req.(*firestorepb.CommitRequest); commit && err == nil && lose.Swap(false) {
 					return status.Error(code, "the answer was lost")
 				}
 				return err
-			}))},
+			})},
 	})
 	if err != nil {
 		t.Fatal(err)

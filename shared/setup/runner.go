@@ -78,8 +78,10 @@ func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) error {
 	next, err := r.commit(ctx, run, err, d)
 	switch {
 	case errors.Is(err, errLost):
+		// Or the commit took effect and only its answer was lost, and nobody has
+		// enqueued what follows: the task's next delivery finds out.
 		log.WarnContext(ctx, "step's result was dropped: its lease or generation has passed")
-		return nil
+		return connect.Errorf(connect.Unavailable, "This step's time has passed.").Because(errLost)
 	case err != nil:
 		log.WarnContext(ctx, "step will be tried again", "error", err)
 		return err

@@ -59,7 +59,7 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*conn
 			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
 			Stale: c.Stale,
 		}
-		if c.Tokens != "" {
+		if c.Tokens != "" && c.Tokens != ref { // ref: this ran before, and its answer was lost
 			next.Stale = append(next.Stale, c.Tokens)
 		}
 		if !other { // the same Google account: what was set up for it still stands
@@ -69,6 +69,9 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*conn
 		made = newSetup(c, now)
 		return made, nil
 	})
+	if s.stands(ctx, made, err) {
+		c, err = s.Store.Connection(ctx, l.UserID)
+	}
 	if err != nil {
 		// Where the store did not answer, the connection may have been made, and
 		// the tokens stay. Otherwise nothing refers to them.
@@ -129,14 +132,37 @@ func newSetup(c *connect.Connection, now time.Time) *connect.Setup {
 	return made
 }
 
+// lookTimeout bounds a second look after a time-out, and startTimeout what
+// starting a setup may take beyond the time of whoever asked for it.
+const (
+	lookTimeout  = 5 * time.Second
+	startTimeout = 15 * time.Second
+)
+
+// stands reports whether a setup was made although the answer was that the
+// store is unavailable: the answer came too late, or not at all. Then it must
+// be started, or its user waits for it in vain.
+func (s *Service) stands(ctx context.Context, made *connect.Setup, err error) bool {
+	if made == nil || connect.CodeOf(err) != connect.Unavailable {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	_, failed := s.Store.Setup(ctx, made.ID)
+	return failed == nil
+}
+
 // start enqueues the first task of a setup. A setup that cannot start ends at
 // once, so that the user can try again.
 func (s *Service) start(ctx context.Context, made *connect.Setup) error {
-	err := s.enqueue(ctx, made)
+	ctx = context.WithoutCancel(ctx)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err := s.enqueue(starting, made)
 	if err == nil {
 		return nil
 	}
-	_, _, endErr := s.Store.UpdateSetup(context.WithoutCancel(ctx), made.ID, func(_ *connect.Connection, x *connect.Setup) error {
+	_, _, endErr := s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
 		if x.State == connect.StatePending {
 			x.End(connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
 		}
@@ -237,7 +263,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 		made = newSetup(now, at)
 		return made, fill(now, made, current)
 	})
-	if err != nil {
+	if err != nil && !s.stands(ctx, made, err) {
 		return nil, err
 	}
 	return made, s.start(ctx, made)

@@ -6,14 +6,16 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"gcpconnect/shared/connect"
 )
 
 // session is our own Vault token: made by a login at first use, renewed in
 // the background as long as Vault lets it, and made anew when it has ended.
 type session struct {
 	client *api.Client
-	login  func(ctx context.Context) (*api.Secret, error)
-	again  bool // whether login can be repeated
+	enter  func(ctx context.Context) (*api.Secret, error) // logs in
+	again  bool                                           // whether that can be repeated
 
 	turn    chan struct{} // held by who reads or writes what follows
 	id      int           // counts logins
@@ -27,47 +29,59 @@ type session struct {
 const expiryMargin = 10 * time.Second
 
 func newSession(client *api.Client, a Auth) (*session, error) {
-	login, again, err := a.login(client)
+	enter, again, err := a.login(client)
 	if err != nil {
 		return nil, err
 	}
-	return &session{client: client, login: login, again: again, turn: make(chan struct{}, 1)}, nil
+	return &session{client: client, enter: enter, again: again, turn: make(chan struct{}, 1)}, nil
 }
 
-// dead reports whether Vault refuses the token itself, and not only something
-// that the policy denies it, and it can be replaced.
-func (s *session) dead(ctx context.Context) bool {
+// login is one login and its token.
+type login struct {
+	id    int
+	token connect.Secret
+}
+
+// dead reports whether Vault refuses the token of that login itself, and not
+// only something that the policy denies it, and it can be replaced. It asks
+// about the token that was used: another call may have logged in meanwhile.
+func (s *session) dead(ctx context.Context, used login) bool {
 	if !s.again {
 		return false
 	}
-	_, err := s.client.Auth().Token().LookupSelfWithContext(ctx)
+	asking, err := s.client.Clone()
+	if err != nil {
+		return false
+	}
+	asking.SetToken(used.token.Reveal())
+	_, err = asking.Auth().Token().LookupSelfWithContext(ctx)
 	return forbidden(err)
 }
 
-// ensure logs in unless there is a token that lives. It returns the login's
-// number. One caller logs in, others wait for it.
-func (s *session) ensure(ctx context.Context) (int, error) {
+// ensure logs in unless there is a token that lives. One caller logs in, others
+// wait for it.
+func (s *session) ensure(ctx context.Context) (login, error) {
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return login{}, ctx.Err()
 	}
 	defer func() { <-s.turn }()
 	if s.closed {
-		return 0, errors.New("the vault is closed")
+		return login{}, errors.New("the vault is closed")
 	}
 	// An instance without CPU between requests renews nothing, so the time
 	// counts and not only what the renewal says.
 	if s.live && (s.expires.IsZero() || time.Now().Add(expiryMargin).Before(s.expires)) {
-		return s.id, nil
+		return login{s.id, connect.Secret(s.client.Token())}, nil
 	}
 	s.end()
-	secret, err := s.login(ctx)
+	secret, err := s.enter(ctx)
 	if err != nil {
-		return 0, err
+		return login{}, err
 	}
 	if secret == nil || secret.Auth == nil {
-		return 0, errors.New("the login gave no token")
+		return login{}, errors.New("the login gave no token")
 	}
 	s.client.SetToken(secret.Auth.ClientToken)
 	s.id++
@@ -76,9 +90,9 @@ func (s *session) ensure(ctx context.Context) (int, error) {
 		s.expires = time.Now().Add(time.Duration(secret.Auth.LeaseDuration) * time.Second)
 	}
 	if secret.Auth.Renewable && secret.Auth.LeaseDuration > 0 {
-		return s.id, s.renew(secret)
+		return login{s.id, connect.Secret(s.client.Token())}, s.renew(secret)
 	}
-	return s.id, nil
+	return login{s.id, connect.Secret(s.client.Token())}, nil
 }
 
 // renew keeps the token alive in the background.

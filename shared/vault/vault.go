@@ -60,7 +60,7 @@ func New(o Options) (*Vault, error) {
 	if config.Error != nil {
 		return nil, fmt.Errorf("configure Vault client: %w", config.Error)
 	}
-	config.Address, config.Timeout = o.Address, callTimeout
+	config.Address, config.AgentAddress, config.Timeout = o.Address, "", callTimeout
 	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 2, 200*time.Millisecond, time.Second
 	if o.Transport != nil {
 		config.HttpClient.Transport = o.Transport
@@ -153,13 +153,13 @@ func (v *Vault) do(ctx context.Context, doing string, call func(ctx context.Cont
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for last := false; ; last = true {
-		id, err := v.session.ensure(ctx)
+		used, err := v.session.ensure(ctx)
 		if err != nil {
 			return classifyLogin(err)
 		}
 		err = call(ctx)
-		if !last && forbidden(err) && v.session.dead(ctx) {
-			v.session.forget(id)
+		if !last && forbidden(err) && v.session.dead(ctx, used) {
+			v.session.forget(used.id)
 			continue
 		}
 		return classify(doing, err)

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -141,9 +142,15 @@ func testRevokedSession(t *testing.T, running *parts.Vault) {
 	if _, err := all.Logical().Write("sys/leases/revoke-prefix/auth/approle", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := v.Get(t.Context(), "none/none"); connect.CodeOf(err) != connect.NotFound {
-		t.Errorf("with a revoked session: %v, want a new login", err)
+	var readers sync.WaitGroup
+	for range 16 { // all at once, with the old token
+		readers.Go(func() {
+			if _, _, err := v.Get(t.Context(), "none/none"); connect.CodeOf(err) != connect.NotFound {
+				t.Errorf("with a revoked session: %v, want a new login", err)
+			}
+		})
 	}
+	readers.Wait()
 }
 
 func testExpiry(t *testing.T, running *parts.Vault) {

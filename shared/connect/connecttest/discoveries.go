@@ -112,22 +112,22 @@ var discoveryCases = []storeCase{
 	}},
 	{"no update of a discovery is lost among writers at the same time", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
-		together(writers, func(int) {
-			for range rounds {
-				err := insist(ctx, func() error {
-					_, _, err := s.UpdateDiscovery(ctx, user, "project", func(_ *connect.Connection, d *connect.Discovery) error {
-						overlap()
-						d.Attempt++
-						return nil
-					})
-					return err
-				})
-				if err != nil {
-					t.Errorf("UpdateDiscovery: %v", err)
+		write(t, func(_ int, name string) error {
+			_, _, err := s.UpdateDiscovery(ctx, user, "project", func(_ *connect.Connection, d *connect.Discovery) error {
+				overlap()
+				if d.Counts == nil {
+					d.Counts = map[string]int{}
 				}
-			}
+				d.Counts[name] = 1
+				return nil
+			})
+			return err
 		})
-		wantDiscoveries(t, s, user, connect.Discovery{UserID: user, ProjectID: "project", Attempt: writers * rounds})
+		want := connect.Discovery{UserID: user, ProjectID: "project", Counts: map[string]int{}}
+		for _, name := range names() {
+			want.Counts[name] = 1
+		}
+		wantDiscoveries(t, s, user, want)
 	}},
 	{"a caller may change what it was given and got", func(t *testing.T, s connect.Store) {
 		user := newUser()

@@ -3,6 +3,8 @@ package connecttest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +25,38 @@ const (
 
 // overlap gives other writers time to come between a read and its write.
 func overlap() { time.Sleep(2 * time.Millisecond) }
+
+// write makes all updates, each under a name of its own, until none answers
+// Unavailable.
+func write(t *testing.T, update func(writer int, name string) error) {
+	t.Helper()
+	together(writers, func(writer int) {
+		for round := range rounds {
+			name := names()[writer*rounds+round]
+			if err := insist(t.Context(), func() error { return update(writer, name) }); err != nil {
+				t.Errorf("update %s: %v", name, err)
+			}
+		}
+	})
+}
+
+// names are those of all updates, in order.
+func names() []string {
+	var all []string
+	for i := range writers * rounds {
+		all = append(all, fmt.Sprintf("update-%02d", i))
+	}
+	return all
+}
+
+// once adds a name to a sorted list unless it is there. An update that was
+// answered with Unavailable may have taken effect and is made again: it is no
+// lost one that is counted twice.
+func once(list *[]string, name string) {
+	if at, found := slices.BinarySearch(*list, name); !found {
+		*list = slices.Insert(*list, at, name)
+	}
+}
 
 var transactionCases = []storeCase{
 	{"an error of the closure is returned as it is, and nothing is written", func(t *testing.T, s connect.Store) {
@@ -108,54 +142,42 @@ var transactionCases = []storeCase{
 	}},
 	{"no update of a connection is lost among writers at the same time", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
-		together(writers, func(int) {
-			for range rounds {
-				err := insist(ctx, func() error {
-					_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-						overlap()
-						c.Generation++
-						return nil, nil
-					})
-					return err
-				})
-				if err != nil {
-					t.Errorf("UpdateConnection: %v", err)
-				}
-			}
+		write(t, func(_ int, name string) error {
+			_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+				overlap()
+				once(&c.Scopes, name)
+				return nil, nil
+			})
+			return err
 		})
-		wantConnection(t, s, &connect.Connection{UserID: user, Generation: writers * rounds})
+		wantConnection(t, s, &connect.Connection{UserID: user, Scopes: names()})
 	}},
 	{"no update of a setup and its connection is lost, whichever method makes it", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
 		id := begin(t, s, user)
-		together(writers, func(i int) {
-			for range rounds {
-				err := insist(ctx, func() error {
-					if i%2 == 0 {
-						_, _, err := s.UpdateSetup(ctx, id, func(c *connect.Connection, setup *connect.Setup) error {
-							overlap()
-							c.Generation++
-							setup.Attempt++
-							return nil
-						})
-						return err
-					}
-					_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
-						overlap()
-						c.Generation++
-						current.Attempt++
-						return nil, nil
-					})
-					return err
+		write(t, func(writer int, name string) error {
+			if writer%2 == 0 {
+				_, _, err := s.UpdateSetup(ctx, id, func(c *connect.Connection, setup *connect.Setup) error {
+					overlap()
+					once(&c.Scopes, name)
+					once(&setup.Selected, name)
+					return nil
 				})
-				if err != nil {
-					t.Errorf("updating: %v", err)
-				}
+				return err
 			}
+			_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+				overlap()
+				once(&c.Scopes, name)
+				once(&current.Selected, name)
+				return nil, nil
+			})
+			return err
 		})
 		wantC, wantS := newConnection(user, id), newSetup(user, id)
-		wantC.Generation += writers * rounds
-		wantS.Attempt += writers * rounds
+		for _, name := range names() {
+			once(&wantC.Scopes, name)
+			once(&wantS.Selected, name)
+		}
 		wantConnection(t, s, wantC)
 		wantSetup(t, s, wantS)
 	}},

@@ -1,0 +1,178 @@
+package functions_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/google"
+	"gcpconnect/functions"
+	"gcpconnect/shared/identity"
+	"gcpconnect/shared/memory"
+	"gcpconnect/shared/oauth"
+	"gcpconnect/shared/setup"
+)
+
+// The accounts of a deployment, and whom their tokens are for.
+const (
+	backendAccount = "backend@aurora.iam.gserviceaccount.com"
+	queueAccount   = "queue@aurora.iam.gserviceaccount.com"
+	userAudience   = "https://backend.example.com"
+	taskAudience   = "https://tasks.example.com"
+)
+
+// house is every function with its doors locked as in a deployment with
+// AUTH=backend or AUTH=oidc.
+type house struct {
+	t       *testing.T
+	google  *google.Server
+	clock   *movable
+	forger  *google.Server // signs as Google does, with another key
+	gateway http.Handler
+}
+
+type movable struct{ ahead time.Duration }
+
+func (m *movable) Now() time.Time                             { return time.Now().Add(m.ahead) }
+func (m *movable) Sleep(context.Context, time.Duration) error { return nil }
+
+func newHouse(t *testing.T, auth string) *house {
+	t.Helper()
+	h := &house{t: t, clock: &movable{}}
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.google.ServeHTTP(w, r) }))
+	t.Cleanup(issuer.Close)
+	var err error
+	if h.google, err = google.NewServer(google.Options{Clock: h.clock}); err != nil {
+		t.Fatal(err)
+	}
+	if h.forger, err = google.NewServer(google.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	tokens := func(audience string) *identity.Verifier {
+		return identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: issuer.URL + "/oauth2/v3/certs", Audiences: []string{audience}})
+	}
+	client, err := oauth.New(oauth.Options{ClientID: "id", ClientSecret: "secret", RedirectURL: "https://backend.example.com/callback", Endpoints: oauth.GoogleEndpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, store := slog.New(slog.DiscardHandler), memory.NewStore()
+	queue := memory.NewQueue(memory.Options{URL: func(string) string { return "http://127.0.0.1:1/" }})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := queue.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client), Log: log}
+	d := functions.Deps{
+		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, OAuth: client,
+		Queue: functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{queueAccount}},
+		Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
+	}
+	d.Users = functions.Backend{Services: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{backendAccount}}}
+	if auth == "oidc" {
+		d.Users = functions.Subjects{Tokens: tokens(userAudience)}
+	}
+	h.gateway = functions.Gateway(functions.Handlers(d), log)
+	return h
+}
+
+func (h *house) token(signer *google.Server, email, audience string, age time.Duration) string {
+	h.t.Helper()
+	h.clock.ahead = -age
+	defer func() { h.clock.ahead = 0 }()
+	token, err := signer.IDToken(email, audience)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return token
+}
+
+// knock makes a request and returns the status.
+func (h *house) knock(method, path, token string, header ...string) int {
+	h.t.Helper()
+	r := httptest.NewRequestWithContext(h.t.Context(), method, path, strings.NewReader("{}"))
+	r.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.gateway.ServeHTTP(w, r)
+	return w.Code
+}
+
+// Every function that is registered is probed: a new one cannot be forgotten.
+func TestEveryDoorIsLockedToStrangers(t *testing.T) {
+	t.Parallel()
+	for _, auth := range []string{"backend", "oidc"} {
+		t.Run(auth, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, auth)
+			const other = "other@elsewhere.iam.gserviceaccount.com"
+			for _, f := range functions.Table() {
+				rightful, audience := backendAccount, userAudience
+				if f.Caller == functions.CallerQueue {
+					rightful, audience = queueAccount, taskAudience
+				}
+				good := h.token(h.google, rightful, audience, 0)
+				for _, route := range f.Routes {
+					path := strings.ReplaceAll(route.Path, "{task_id}", "SETUP")
+					// What a caller may say of itself does not help.
+					claims := []string{"X-User-ID", "victim", "X-CloudTasks-TaskName", "task", "X-CloudTasks-QueueName", "setups"}
+					probe := func(who, token string, want int) {
+						t.Helper()
+						if got := h.knock(route.Method, path, token, claims...); got != want {
+							t.Errorf("%s %s as %s answers %d, want %d", route.Method, route.Path, who, got, want)
+						}
+					}
+					if f.Caller == functions.CallerBrowser {
+						if got := h.knock(route.Method, path, "", claims...); got != http.StatusBadRequest { // no state
+							t.Errorf("%s %s without a login answers %d, want 400", route.Method, route.Path, got)
+						}
+						continue
+					}
+					probe("nobody", "", http.StatusUnauthorized)
+					probe("somebody with a text", "token", http.StatusUnauthorized)
+					probe("somebody with a forged token", h.token(h.forger, rightful, audience, 0), http.StatusUnauthorized)
+					probe("somebody with an expired token", h.token(h.google, rightful, audience, 2*time.Hour), http.StatusUnauthorized)
+					probe("somebody with a token for another service", h.token(h.google, rightful, "https://elsewhere.example.com", 0), http.StatusUnauthorized)
+					// Another account: as a service it is known and not allowed; as
+					// a user it is another user than it says.
+					probe("another account", h.token(h.google, other, audience, 0), http.StatusForbidden)
+					if f.Caller == functions.CallerUser {
+						probe("the queue", h.token(h.google, queueAccount, taskAudience, 0), http.StatusUnauthorized)
+					} else {
+						probe("the backend", h.token(h.google, backendAccount, userAudience, 0), http.StatusUnauthorized)
+					}
+					if f.Caller == functions.CallerUser && auth == "oidc" {
+						claims = nil // the token says who it is
+					}
+					if got := h.knock(route.Method, path, good, claims...); got == http.StatusUnauthorized || got == http.StatusForbidden {
+						t.Errorf("%s %s as its rightful caller answers %d", route.Method, route.Path, got)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestABackendMustNameTheUser(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "backend")
+	token := h.token(h.google, backendAccount, userAudience, 0)
+	if got := h.knock(http.MethodGet, "/api/gcp/connection", token); got != http.StatusUnauthorized {
+		t.Errorf("without a user the connection answers %d, want 401", got)
+	}
+	if got := h.knock(http.MethodGet, "/api/gcp/connection", token, "X-User-ID", "user"); got != http.StatusOK {
+		t.Errorf("for a user the connection answers %d, want 200", got)
+	}
+}

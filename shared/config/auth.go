@@ -1,0 +1,67 @@
+package config
+
+import "strings"
+
+// Ways to find out who calls.
+const (
+	AuthLocal   = "local"   // headers say it
+	AuthBackend = "backend" // Aurora's backend says it, and proves that it is it
+	AuthOIDC    = "oidc"    // users' own tokens say it
+)
+
+// validateAuth reports what is wrong with how callers are found out.
+func (c *Config) validateAuth(fault func(variable, format string, args ...any)) {
+	switch c.Auth {
+	case AuthLocal:
+		switch {
+		case c.Service != "":
+			fault("AUTH", "local believes what the caller says of itself: it is refused on Cloud Run")
+		case !loopback(c.ListenHost()):
+			fault("HOST", "is %q; AUTH=local listens on loopback only", c.show("HOST", c.Host))
+		}
+		return
+	case AuthBackend:
+		if len(c.BackendAccounts) == 0 {
+			fault("BACKEND_SERVICE_ACCOUNTS", "is missing: it names the service accounts of Aurora's backend")
+		}
+		for _, email := range c.BackendAccounts {
+			if !strings.HasSuffix(email, ".gserviceaccount.com") {
+				fault("BACKEND_SERVICE_ACCOUNTS", "has %q, which is not a service account's email", c.show("BACKEND_SERVICE_ACCOUNTS", email))
+			}
+		}
+	case AuthOIDC:
+		c.checkURL(fault, "AUTH_ISSUER", c.AuthIssuer)
+		if len(c.AuthAudience) == 0 {
+			fault("AUTH_AUDIENCE", "is missing: it names the client that users' tokens are for")
+		}
+	default:
+		fault("AUTH", "is %q, must be local, backend or oidc", c.show("AUTH", c.Auth))
+		return
+	}
+	if !c.Real() {
+		fault("BACKENDS", "must be real with AUTH=%s: a queue in memory cannot prove that it is the queue", c.Auth)
+	} else if c.TaskServiceAccount == "" {
+		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
+	}
+}
+
+// CallerAudiences are those that callers' tokens may be for.
+func (c *Config) CallerAudiences() []string {
+	if len(c.AuthAudience) == 0 {
+		return []string{c.BackendURL}
+	}
+	return c.AuthAudience
+}
+
+// TaskAudiences are those that tasks' tokens may be for, with these functions
+// as targets.
+func (c *Config) TaskAudiences(functions []string) []string {
+	if c.TaskAudience != "" {
+		return []string{c.TaskAudience}
+	}
+	var all []string
+	for _, f := range functions {
+		all = append(all, c.TaskURL(f))
+	}
+	return all
+}

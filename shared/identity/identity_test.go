@@ -1,0 +1,144 @@
+package identity_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/google"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/identity"
+)
+
+const (
+	account  = "queue@aurora.iam.gserviceaccount.com"
+	audience = "https://functions.example.com"
+)
+
+// clock is the signer's.
+type clock struct{ ahead time.Duration }
+
+func (c *clock) Now() time.Time                             { return time.Now().Add(c.ahead) }
+func (c *clock) Sleep(context.Context, time.Duration) error { return nil }
+
+// signer is a Google that signs tokens, and a verifier of them.
+func signer(t *testing.T, c *clock) (*google.Server, *identity.Verifier) {
+	t.Helper()
+	s, err := google.NewServer(google.Options{Clock: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return s, identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: server.URL + "/oauth2/v3/certs", Audiences: []string{"https://other.example.com", audience}})
+}
+
+func token(t *testing.T, s *google.Server, audience string) connect.Secret {
+	t.Helper()
+	text, err := s.IDToken(account, audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return connect.Secret(text)
+}
+
+func TestATokenOfTheIssuerForUsIsBelieved(t *testing.T) {
+	t.Parallel()
+	s, v := signer(t, &clock{})
+	who, err := v.Verify(t.Context(), token(t, s, audience))
+	if err != nil || who.Email != account || !who.Verified || who.Subject == "" {
+		t.Errorf("Verify = %+v, %v", who, err)
+	}
+}
+
+func TestTokensThatAreNotGood(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	s, v := signer(t, c)
+	other, _ := signer(t, c)
+	good := token(t, s, audience)
+	parts := strings.Split(good.Reveal(), ".")
+	c.ahead = -61 * time.Minute
+	expired := token(t, s, audience)
+	c.ahead = 0
+	for name, bad := range map[string]connect.Secret{
+		"nothing":                  "",
+		"a text":                   "very-secret-text",
+		"for another service":      token(t, s, "https://functions.example.com.evil.example"),
+		"signed by another":        token(t, other, audience),
+		"expired":                  expired,
+		"unsigned":                 connect.Secret("eyJhbGciOiJub25lIn0." + parts[1] + "."),
+		"with another's signature": connect.Secret(parts[0] + "." + parts[1] + "." + strings.Split(token(t, s, "x").Reveal(), ".")[2]),
+		"with other claims":        connect.Secret(parts[0] + "." + strings.Split(token(t, s, "x").Reveal(), ".")[1] + "." + parts[2]),
+		"without a signature":      connect.Secret(parts[0] + "." + parts[1] + "."),
+		"too long":                 good + connect.Secret(strings.Repeat("x", 20<<10)),
+	} {
+		who, err := v.Verify(t.Context(), bad)
+		if connect.CodeOf(err) != connect.Unauthenticated || who != nil {
+			t.Errorf("%s: %+v, %v, want Unauthenticated", name, who, err)
+			continue
+		}
+		for _, part := range strings.Split(bad.Reveal(), ".") {
+			if len(part) > 12 && strings.Contains(err.Error(), part) {
+				t.Errorf("%s: the error holds the token: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestClocksMayBeSomeSecondsApart(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	s, v := signer(t, c)
+	for _, ahead := range []time.Duration{20 * time.Second, -time.Hour - 20*time.Second} {
+		c.ahead = ahead
+		if _, err := v.Verify(t.Context(), token(t, s, audience)); err != nil {
+			t.Errorf("with the signer's clock %v ahead: %v", ahead, err)
+		}
+	}
+}
+
+func TestKeysThatCannotBeReadSayNothingOfTheToken(t *testing.T) {
+	t.Parallel()
+	s, _ := signer(t, &clock{})
+	for name, v := range map[string]*identity.Verifier{
+		"keys":   identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/certs", Audiences: []string{audience}}),
+		"issuer": identity.New(identity.Options{Issuer: "http://127.0.0.1:1", Audiences: []string{audience}}),
+	} {
+		if _, err := v.Verify(t.Context(), token(t, s, audience)); connect.CodeOf(err) != connect.Unavailable {
+			t.Errorf("without the %s: %v, want Unavailable", name, err)
+		}
+	}
+}
+
+// Users' issuers are found by their discovery document, and found again after
+// they were away.
+func TestAnIssuerIsDiscoveredWhenItIsThere(t *testing.T) {
+	t.Parallel()
+	var up bool
+	var s *google.Server
+	issuer := httptest.NewServer(nil)
+	defer issuer.Close()
+	s, err := google.NewServer(google.Options{Issuer: issuer.URL, PublicURL: issuer.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !up {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		s.ServeHTTP(w, r)
+	})
+	v := identity.New(identity.Options{Issuer: issuer.URL, Audiences: []string{"aurora"}})
+	if _, err := v.Verify(t.Context(), token(t, s, "aurora")); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("while the issuer is away: %v, want Unavailable", err)
+	}
+	up = true
+	if who, err := v.Verify(t.Context(), token(t, s, "aurora")); err != nil || who.Subject == "" {
+		t.Errorf("when it is back: %+v, %v", who, err)
+	}
+}
