@@ -145,6 +145,13 @@ func (p *policy) etagText() string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
+// decodeBytes takes both alphabets of base64, padded or not, as every reader
+// of proto3 JSON has to: gcloud sends etags in the other one than it gets.
+func decodeBytes(text string) ([]byte, error) {
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	return base64.RawStdEncoding.DecodeString(text)
+}
+
 type policyJSON struct {
 	Version      int               `json:"version,omitempty"`
 	Etag         string            `json:"etag,omitempty"`
@@ -211,7 +218,7 @@ func (c *call) setPolicy(p *policy, where scope, delay, removal Duration) (any, 
 		return nil, err
 	}
 	if req.Policy.Etag != "" {
-		etag, err := base64.StdEncoding.DecodeString(req.Policy.Etag)
+		etag, err := decodeBytes(req.Policy.Etag)
 		if err != nil {
 			return nil, invalid("Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed for %q", req.Policy.Etag)
 		}
