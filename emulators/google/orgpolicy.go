@@ -180,6 +180,31 @@ func (c *call) renderOrgPolicy(constraint string, p *orgPolicy) orgPolicyJSON {
 	return orgPolicyJSON{Name: c.project.name + "/policies/" + constraint, Etag: p.etagText(), Spec: spec}
 }
 
+type constraintJSON struct {
+	Name              string `json:"name"`
+	ConstraintDefault string `json:"constraintDefault"`
+	ListConstraint    *empty `json:"listConstraint,omitempty"`
+	BooleanConstraint *empty `json:"booleanConstraint,omitempty"`
+}
+
+// listConstraints lists those that a policy may be of; whether one is set does
+// not matter. Without a policy all of them allow.
+func (c *call) listConstraints() (any, *apiError) {
+	var out struct {
+		Constraints []constraintJSON `json:"constraints"`
+	}
+	for _, name := range sortedKeys(constraints) {
+		one := constraintJSON{Name: c.project.name + "/constraints/" + name, ConstraintDefault: "ALLOW"}
+		if constraints[name] == "boolean" {
+			one.BooleanConstraint = &empty{}
+		} else {
+			one.ListConstraint = &empty{}
+		}
+		out.Constraints = append(out.Constraints, one)
+	}
+	return out, nil
+}
+
 func orgPolicyNotFound() *apiError {
 	return errorf(http.StatusNotFound, "NOT_FOUND", "Requested entity was not found.")
 }
@@ -192,19 +217,17 @@ func (c *call) ownPolicy(constraint string) *orgPolicy {
 	return nil
 }
 
+// listOrgPolicies answers all at once. Google documents for both lists of this
+// API that page size and token are not used, and clients rely on it: gcloud
+// reads the first page only.
 func (c *call) listOrgPolicies() (any, *apiError) {
-	names := slices.DeleteFunc(sortedKeys(c.project.orgPolicies), func(name string) bool { return c.ownPolicy(name) == nil })
-	from, to, next, err := c.page(names, 100, 1000, "")
-	if err != nil {
-		return nil, err
-	}
 	var out struct {
-		Policies      []orgPolicyJSON `json:"policies,omitempty"`
-		NextPageToken string          `json:"nextPageToken,omitempty"`
+		Policies []orgPolicyJSON `json:"policies,omitempty"`
 	}
-	out.NextPageToken = next
-	for _, name := range names[from:to] {
-		out.Policies = append(out.Policies, c.renderOrgPolicy(name, c.project.orgPolicies[name]))
+	for _, name := range sortedKeys(c.project.orgPolicies) {
+		if p := c.ownPolicy(name); p != nil {
+			out.Policies = append(out.Policies, c.renderOrgPolicy(name, p))
+		}
 	}
 	return out, nil
 }

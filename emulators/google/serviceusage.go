@@ -198,6 +198,9 @@ func (c *call) disableService() (any, *apiError) {
 	}
 	name := c.vars["service"]
 	switch state := c.project.services[name]; {
+	case !slices.Contains([]string{"", "CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED", "SKIP", "CHECK"}, req.CheckIfServiceHasUsage):
+		text := fmt.Sprintf("Invalid value at 'check_if_service_has_usage' (type.googleapis.com/google.api.serviceusage.v1.CheckIfServiceHasUsage), %q", req.CheckIfServiceHasUsage)
+		return nil, invalid("%s", text).with(fieldViolation("check_if_service_has_usage", text))
 	case !c.world.scenario.serviceExists(name):
 		return nil, notFoundOrDenied(name)
 	case !state.enabled(c.now):
