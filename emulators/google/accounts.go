@@ -164,6 +164,9 @@ func (c *call) deleteServiceAccount() (any, *apiError) {
 const purgeAfter = 30 * 24 * time.Hour
 
 func (c *call) undeleteServiceAccount() (any, *apiError) {
+	if err := decode(c.body, &empty{}); err != nil {
+		return nil, err
+	}
 	a := c.world.uids[c.vars["deleted"]]
 	if a == nil || !c.allowed("iam.serviceAccounts.undelete", a.project.chain()) {
 		return nil, deniedByIAM(c, "iam.serviceAccounts.undelete")
@@ -199,13 +202,7 @@ func (c *call) getAccountPolicy() (any, *apiError) {
 	if err := decode(c.body, &empty{}); err != nil {
 		return nil, err
 	}
-	version := 0
-	if text := c.r.URL.Query().Get("options.requestedPolicyVersion"); text != "" {
-		var err error
-		if version, err = strconv.Atoi(text); err != nil {
-			return nil, invalid("Invalid value at 'options.requested_policy_version' (TYPE_INT32), %q", text)
-		}
-	}
+	version, _ := strconv.Atoi(c.r.URL.Query().Get("options.requestedPolicyVersion")) // a number, or nothing
 	if err := checkVersion(version); err != nil {
 		return nil, err
 	}

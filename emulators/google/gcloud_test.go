@@ -50,7 +50,7 @@ func openTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(checkAnswers(t, s))
+	server := httptest.NewServer(inspect(t, s))
 	t.Cleanup(server.Close)
 	return &terminal{Server: s, program: program, url: server.URL}
 }

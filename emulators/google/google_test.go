@@ -62,13 +62,14 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // A rig is a server, its clock, and an HTTP client that reaches it. Every
-// successful answer is held against the discovery documents.
+// exchange is held against the discovery documents.
 type rig struct {
 	*Server
-	t     *testing.T
-	clock *fakeClock // nil: package time
-	http  *http.Client
-	base  string
+	inspector *inspector
+	t         *testing.T
+	clock     *fakeClock // nil: package time
+	http      *http.Client
+	base      string
 }
 
 // newRig serves the default scenario without latencies, quotas and
@@ -91,8 +92,9 @@ func serveRig(t *testing.T, opts Options, clock *fakeClock) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	inspected := inspect(t, s)
 	listener := bufconn.Listen(1 << 16)
-	server := &http.Server{Handler: checkAnswers(t, s)}
+	server := &http.Server{Handler: inspected}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -105,7 +107,7 @@ func serveRig(t *testing.T, opts Options, clock *fakeClock) *rig {
 		<-ended
 	})
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &rig{Server: s, t: t, clock: clock, http: client, base: "http://google.test"}
+	return &rig{Server: s, inspector: inspected, t: t, clock: clock, http: client, base: "http://google.test"}
 }
 
 // quotaProject sends X-Goog-User-Project.

@@ -1,9 +1,11 @@
 package google
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -181,6 +183,9 @@ func match(pattern, path []string) (map[string]string, bool) {
 // everywhere are the query parameters that all Google APIs take.
 var everywhere = strings.Fields("alt fields key prettyPrint quotaUser access_token callback oauth_token $.xgafv uploadType upload_protocol")
 
+// integers are the parameters that are numbers, of whatever method.
+var integers = strings.Fields("pageSize options.requestedPolicyVersion")
+
 func (c *call) checkQuery() *apiError {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
@@ -191,6 +196,12 @@ func (c *call) checkQuery() *apiError {
 		if !slices.Contains(known, name) && !slices.Contains(everywhere, name) {
 			text := "Invalid JSON payload received. Unknown name \"" + name + "\": Cannot bind query parameter. Field '" + name + "' could not be found in request message."
 			return invalid("%s", text).with(fieldViolation("", text))
+		}
+		if value := values.Get(name); slices.Contains(integers, name) {
+			if _, err := strconv.ParseInt(value, 10, 32); err != nil && value != "" {
+				text := fmt.Sprintf("Invalid value at '%s' (TYPE_INT32), %q", snake(name), value)
+				return invalid("%s", text).with(fieldViolation(snake(name), text))
+			}
 		}
 	}
 	return nil

@@ -153,10 +153,26 @@ func decodeBytes(text string) ([]byte, error) {
 }
 
 type policyJSON struct {
-	Version      int               `json:"version,omitempty"`
-	Etag         string            `json:"etag,omitempty"`
-	Bindings     []Binding         `json:"bindings,omitempty"`
-	AuditConfigs []json.RawMessage `json:"auditConfigs,omitempty"`
+	Version      int           `json:"version,omitempty"`
+	Etag         string        `json:"etag,omitempty"`
+	Bindings     []Binding     `json:"bindings,omitempty"`
+	AuditConfigs []auditConfig `json:"auditConfigs,omitempty"`
+}
+
+// An auditConfig is accepted and not kept, as Google does with one that the
+// update mask does not name.
+type auditConfig struct {
+	Service         string `json:"service"`
+	AuditLogConfigs []struct {
+		LogType         logType  `json:"logType"`
+		ExemptedMembers []string `json:"exemptedMembers"`
+	} `json:"auditLogConfigs"`
+}
+
+type logType string
+
+func (logType) values() (string, []string) {
+	return "google.iam.v1.AuditLogConfig.LogType", []string{"LOG_TYPE_UNSPECIFIED", "ADMIN_READ", "DATA_WRITE", "DATA_READ"}
 }
 
 // view renders a policy for a reader that understands the requested version.
