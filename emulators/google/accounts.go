@@ -69,10 +69,45 @@ func (c *call) createServiceAccount() (any, *apiError) {
 	if sa := req.ServiceAccount; sa != nil {
 		displayName, description = sa.DisplayName, sa.Description
 	}
-	if len(displayName) > 100 || len(description) > 256 {
-		return nil, invalid("The display name must be at most 100 bytes, the description 256.")
+	if err := checkTexts(displayName, description); err != nil {
+		return nil, err
 	}
 	return c.world.newAccount(p, req.AccountID, displayName, description, c.now).json(), nil
+}
+
+func checkTexts(displayName, description string) *apiError {
+	if len(displayName) > 100 || len(description) > 256 {
+		return invalid("The display name must be at most 100 bytes, the description 256.")
+	}
+	return nil
+}
+
+// patchServiceAccount changes what the mask names: the display name and the
+// description, for nothing else of an account can be changed.
+func (c *call) patchServiceAccount() (any, *apiError) {
+	var req struct {
+		ServiceAccount accountJSON `json:"serviceAccount"`
+		UpdateMask     string      `json:"updateMask"`
+	}
+	if err := decode(c.body, &req); err != nil {
+		return nil, err
+	}
+	displayName, description := c.account.displayName, c.account.description
+	for _, field := range strings.Split(req.UpdateMask, ",") {
+		switch field {
+		case "displayName", "display_name":
+			displayName = req.ServiceAccount.DisplayName
+		case "description":
+			description = req.ServiceAccount.Description
+		default:
+			return nil, invalid("Request contains an invalid argument.").with(fieldViolation("update_mask", "The mask must name display_name, description, or both."))
+		}
+	}
+	if err := checkTexts(displayName, description); err != nil {
+		return nil, err
+	}
+	c.account.displayName, c.account.description = displayName, description
+	return c.account.json(), nil
 }
 
 func (c *call) getServiceAccount() (any, *apiError) { return c.account.json(), nil }
@@ -129,6 +164,9 @@ func (c *call) deleteServiceAccount() (any, *apiError) {
 const purgeAfter = 30 * 24 * time.Hour
 
 func (c *call) undeleteServiceAccount() (any, *apiError) {
+	if err := decode(c.body, &empty{}); err != nil {
+		return nil, err
+	}
 	a := c.world.uids[c.vars["deleted"]]
 	if a == nil || !c.allowed("iam.serviceAccounts.undelete", a.project.chain()) {
 		return nil, deniedByIAM(c, "iam.serviceAccounts.undelete")
@@ -164,13 +202,7 @@ func (c *call) getAccountPolicy() (any, *apiError) {
 	if err := decode(c.body, &empty{}); err != nil {
 		return nil, err
 	}
-	version := 0
-	if text := c.r.URL.Query().Get("options.requestedPolicyVersion"); text != "" {
-		var err error
-		if version, err = strconv.Atoi(text); err != nil {
-			return nil, invalid("Invalid value at 'options.requested_policy_version' (TYPE_INT32), %q", text)
-		}
-	}
+	version, _ := strconv.Atoi(c.r.URL.Query().Get("options.requestedPolicyVersion")) // a number, or nothing
 	if err := checkVersion(version); err != nil {
 		return nil, err
 	}

@@ -9,9 +9,10 @@
 //
 // # What it is faithful to
 //
-// Shapes of answers are those of the APIs' discovery documents (the tests hold
-// every answer against them); codes, statuses and ErrorInfo reasons are
-// Google's, texts too where they are known. Permissions follow from role
+// Shapes of requests, answers and errors are those of the APIs' discovery
+// documents (the tests hold every exchange against them), and what gcloud sends
+// is understood (gcloud_test.go runs it); codes, statuses and ErrorInfo reasons
+// are Google's, texts too where they are known. Permissions follow from role
 // bindings on the account, project, folders and organization, by the table in
 // roles.go. Calls are checked in Google's order: credentials, scope, quota
 // project (X-Goog-User-Project), API enabled in the consumer project, quota,
@@ -35,12 +36,14 @@
 //	action   allow or deny
 //
 // or in process by [Server.Authorize]. Conditions are not evaluated (see
-// conditionsHold); deny policies, custom roles as resources, delegation
-// chains, partial responses (fields=), organization policies of folders and
-// organizations (but as given in the scenario), tags and request filters
-// beyond the simple are missing. These answers are not recorded anywhere and
-// are guesses: creating an account where iam.disableServiceAccountCreation is
-// enforced (400 FAILED_PRECONDITION), a token of a disabled account (400
+// conditionsHold); deny policies, custom roles as resources, delegation chains,
+// partial responses (fields=), organization policies of folders and
+// organizations (but as given in the scenario), tags and request filters beyond
+// the simple are missing. Searches for assets ignore orderBy and readMask, and
+// setIamPolicy its update mask: audit configurations are accepted and not kept.
+// These answers are not recorded anywhere and are guesses: creating an account
+// where iam.disableServiceAccountCreation is enforced (400
+// FAILED_PRECONDITION), a token of a disabled account (400
 // FAILED_PRECONDITION), the managed constraint on members (400
 // FAILED_PRECONDITION), an unknown operation (403), conditions below version 3
 // (400). A project without organization has no organization policy that can be
@@ -50,10 +53,10 @@
 //
 // # Adding a method
 //
-// Add its line to the table in methods.go, with the permission Google asks
-// for, and write its handler beside those of its API. Handlers run with the
-// server's lock held and never wait. Check the answer's shape with a test that
-// goes through the official client.
+// Add its line to the table in methods.go, with the permission Google asks for,
+// and write its handler beside those of its API. Handlers run with the server's
+// lock held and never wait. TestEveryMethodIsAsGooglePublishesIt fails until it
+// has a call of the method that succeeds; let it see each form of the answer.
 //
 // # Scenarios
 //

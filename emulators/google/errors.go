@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -175,25 +174,4 @@ func writeError(w http.ResponseWriter, e *apiError, withErrors bool) {
 		w.Header().Set("WWW-Authenticate", e.challenge)
 	}
 	writeJSON(w, e.code, e.body(withErrors))
-}
-
-// decode reads a request body strictly: Google refuses unknown names.
-func decode(body []byte, into any) *apiError {
-	if len(strings.TrimSpace(string(body))) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err == nil {
-		if d.More() {
-			return invalid("Invalid JSON payload received. Unexpected token.")
-		}
-		return nil
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		text := fmt.Sprintf("Invalid JSON payload received. Unknown name %s: Cannot find field.", name)
-		return invalid("%s", text).with(fieldViolation("", text))
-	}
-	return invalid("Invalid JSON payload received. %s", err)
 }

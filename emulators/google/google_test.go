@@ -23,7 +23,6 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/api/orgpolicy/v2"
 	"google.golang.org/api/serviceusage/v1"
-	"google.golang.org/grpc/test/bufconn"
 )
 
 const (
@@ -62,13 +61,14 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // A rig is a server, its clock, and an HTTP client that reaches it. Every
-// successful answer is held against the discovery documents.
+// exchange is held against the discovery documents.
 type rig struct {
 	*Server
-	t     *testing.T
-	clock *fakeClock // nil: package time
-	http  *http.Client
-	base  string
+	inspector *inspector
+	t         *testing.T
+	clock     *fakeClock // nil: package time
+	http      *http.Client
+	base      string
 }
 
 // newRig serves the default scenario without latencies, quotas and
@@ -84,6 +84,43 @@ func newRig(t *testing.T, change ...func(*Scenario)) *rig {
 	return serveRig(t, Options{Scenario: scenario, Clock: clock, Seed: 1}, clock)
 }
 
+// pipes are a network in memory that works in a synctest bubble. It is not
+// grpc's bufconn, where a deadline that net/http sets and takes back at once
+// can still end the connection afterwards.
+type pipes struct {
+	accept chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.accept:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.accept <- there:
+		return here, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // serveRig serves in memory, so that it works in a synctest bubble too.
 func serveRig(t *testing.T, opts Options, clock *fakeClock) *rig {
 	t.Helper()
@@ -91,21 +128,22 @@ func serveRig(t *testing.T, opts Options, clock *fakeClock) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener := bufconn.Listen(1 << 16)
-	server := &http.Server{Handler: checkAnswers(t, s)}
+	inspected := inspect(t, s)
+	listener := &pipes{accept: make(chan net.Conn), closed: make(chan struct{})}
+	server := &http.Server{Handler: inspected}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		server.Serve(listener)
 	}()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.DialContext(ctx) }}
+	transport := &http.Transport{DialContext: listener.dial}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		server.Close()
 		<-ended
 	})
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &rig{Server: s, t: t, clock: clock, http: client, base: "http://google.test"}
+	return &rig{Server: s, inspector: inspected, t: t, clock: clock, http: client, base: "http://google.test"}
 }
 
 // quotaProject sends X-Goog-User-Project.

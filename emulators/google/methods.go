@@ -1,9 +1,11 @@
 package google
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -94,6 +96,7 @@ var methods = compile([]method{
 	{api: iamAdmin, name: "iam.serviceAccounts.create", rpc: iamV1 + "CreateServiceAccount", verb: "POST", path: "v1/projects/{project}/serviceAccounts", class: createAccount, write: true, permission: "iam.serviceAccounts.create", handle: (*call).createServiceAccount},
 	{api: iamAdmin, name: "iam.serviceAccounts.list", rpc: iamV1 + "ListServiceAccounts", verb: "GET", path: "v1/projects/{project}/serviceAccounts", permission: "iam.serviceAccounts.list", query: "pageSize pageToken", handle: (*call).listServiceAccounts},
 	{api: iamAdmin, name: "iam.serviceAccounts.get", rpc: iamV1 + "GetServiceAccount", verb: "GET", path: "v1/projects/{project}/serviceAccounts/{account}", permission: "iam.serviceAccounts.get", handle: (*call).getServiceAccount},
+	{api: iamAdmin, name: "iam.serviceAccounts.patch", rpc: iamV1 + "PatchServiceAccount", verb: "PATCH", path: "v1/projects/{project}/serviceAccounts/{account}", class: iamWrite, write: true, permission: "iam.serviceAccounts.update", handle: (*call).patchServiceAccount},
 	{api: iamAdmin, name: "iam.serviceAccounts.delete", rpc: iamV1 + "DeleteServiceAccount", verb: "DELETE", path: "v1/projects/{project}/serviceAccounts/{account}", class: iamWrite, write: true, permission: "iam.serviceAccounts.delete", handle: (*call).deleteServiceAccount},
 	{api: iamAdmin, name: "iam.serviceAccounts.undelete", rpc: iamV1 + "UndeleteServiceAccount", verb: "POST", path: "v1/projects/{project}/serviceAccounts/{deleted}:undelete", class: iamWrite, write: true, handle: (*call).undeleteServiceAccount},
 	{api: iamAdmin, name: "iam.serviceAccounts.enable", rpc: iamV1 + "EnableServiceAccount", verb: "POST", path: "v1/projects/{project}/serviceAccounts/{account}:enable", class: iamWrite, write: true, permission: "iam.serviceAccounts.enable", handle: (*call).enableServiceAccount},
@@ -104,6 +107,7 @@ var methods = compile([]method{
 
 	{api: credentials, name: "iamcredentials.serviceAccounts.generateAccessToken", rpc: "google.iam.credentials.v1.IAMCredentials.GenerateAccessToken", verb: "POST", path: "v1/projects/{project}/serviceAccounts/{account}:generateAccessToken", permission: "iam.serviceAccounts.getAccessToken", handle: (*call).generateAccessToken},
 
+	{api: orgPolicyAPI, name: "orgpolicy.constraints.list", rpc: opV2 + "ListConstraints", verb: "GET", path: "v2/projects/{project}/constraints", permission: "orgpolicy.constraints.list", query: "pageSize pageToken", handle: (*call).listConstraints},
 	{api: orgPolicyAPI, name: "orgpolicy.policies.list", rpc: opV2 + "ListPolicies", verb: "GET", path: "v2/projects/{project}/policies", permission: "orgpolicy.policies.list", query: "pageSize pageToken", handle: (*call).listOrgPolicies},
 	{api: orgPolicyAPI, name: "orgpolicy.policies.get", rpc: opV2 + "GetPolicy", verb: "GET", path: "v2/projects/{project}/policies/{constraint}", permission: "orgpolicy.policy.get", handle: (*call).getOrgPolicy},
 	{api: orgPolicyAPI, name: "orgpolicy.policies.getEffectivePolicy", rpc: opV2 + "GetEffectivePolicy", verb: "GET", path: "v2/projects/{project}/policies/{constraint}:getEffectivePolicy", permission: "orgpolicy.policy.get", handle: (*call).getEffectiveOrgPolicy},
@@ -179,6 +183,9 @@ func match(pattern, path []string) (map[string]string, bool) {
 // everywhere are the query parameters that all Google APIs take.
 var everywhere = strings.Fields("alt fields key prettyPrint quotaUser access_token callback oauth_token $.xgafv uploadType upload_protocol")
 
+// integers are the parameters that are numbers, of whatever method.
+var integers = strings.Fields("pageSize options.requestedPolicyVersion")
+
 func (c *call) checkQuery() *apiError {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
@@ -189,6 +196,12 @@ func (c *call) checkQuery() *apiError {
 		if !slices.Contains(known, name) && !slices.Contains(everywhere, name) {
 			text := "Invalid JSON payload received. Unknown name \"" + name + "\": Cannot bind query parameter. Field '" + name + "' could not be found in request message."
 			return invalid("%s", text).with(fieldViolation("", text))
+		}
+		if value := values.Get(name); slices.Contains(integers, name) {
+			if _, err := strconv.ParseInt(value, 10, 32); err != nil && value != "" {
+				text := fmt.Sprintf("Invalid value at '%s' (TYPE_INT32), %q", snake(name), value)
+				return invalid("%s", text).with(fieldViolation(snake(name), text))
+			}
 		}
 	}
 	return nil

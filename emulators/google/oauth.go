@@ -34,6 +34,8 @@ var knownScopes = []string{
 	"https://www.googleapis.com/auth/iam", "https://www.googleapis.com/auth/cloudfunctions",
 	"https://www.googleapis.com/auth/logging.read", "https://www.googleapis.com/auth/monitoring.read",
 	"https://www.googleapis.com/auth/sqlservice.admin", "https://www.googleapis.com/auth/drive.readonly",
+	// what gcloud asks for beside those above
+	"https://www.googleapis.com/auth/appengine.admin", "https://www.googleapis.com/auth/sqlservice.login",
 }
 
 // scopeURL is a scope as answers name it: email and profile have long names.

@@ -13,6 +13,7 @@ import (
 // time to have effect.
 type orgPolicy struct {
 	spec    *PolicySpec // nil: deleted
+	dryRun  *PolicySpec // kept and answered; it has no effect
 	etag    uint64
 	updated time.Time
 	past    []effect // oldest first
@@ -133,9 +134,10 @@ func (p *PolicySpec) parameters() (subjects, sets []string) {
 // orgPolicyJSON is a policy as sent and answered. A boolean rule says enforce
 // even when it is false.
 type orgPolicyJSON struct {
-	Name string          `json:"name,omitempty"`
-	Etag string          `json:"etag,omitempty"`
-	Spec *policySpecJSON `json:"spec,omitempty"`
+	Name       string          `json:"name,omitempty"`
+	Etag       string          `json:"etag,omitempty"`
+	Spec       *policySpecJSON `json:"spec,omitempty"`
+	DryRunSpec *policySpecJSON `json:"dryRunSpec,omitempty"`
 }
 
 type policySpecJSON struct {
@@ -177,7 +179,37 @@ func (c *call) renderOrgPolicy(constraint string, p *orgPolicy) orgPolicyJSON {
 	spec := renderSpec(constraint, p.spec)
 	spec.Etag = p.etagText()
 	spec.UpdateTime = p.updated.UTC().Format("2006-01-02T15:04:05.000000Z")
-	return orgPolicyJSON{Name: c.project.name + "/policies/" + constraint, Etag: p.etagText(), Spec: spec}
+	out := orgPolicyJSON{Name: c.project.name + "/policies/" + constraint, Etag: p.etagText(), Spec: spec}
+	if p.dryRun != nil {
+		out.DryRunSpec = renderSpec(constraint, p.dryRun)
+		out.DryRunSpec.Etag, out.DryRunSpec.UpdateTime = spec.Etag, spec.UpdateTime
+	}
+	return out
+}
+
+type constraintJSON struct {
+	Name              string `json:"name"`
+	ConstraintDefault string `json:"constraintDefault"`
+	ListConstraint    *empty `json:"listConstraint,omitempty"`
+	BooleanConstraint *empty `json:"booleanConstraint,omitempty"`
+}
+
+// listConstraints lists those that a policy may be of; whether one is set does
+// not matter. Without a policy all of them allow.
+func (c *call) listConstraints() (any, *apiError) {
+	var out struct {
+		Constraints []constraintJSON `json:"constraints"`
+	}
+	for _, name := range sortedKeys(constraints) {
+		one := constraintJSON{Name: c.project.name + "/constraints/" + name, ConstraintDefault: "ALLOW"}
+		if constraints[name] == "boolean" {
+			one.BooleanConstraint = &empty{}
+		} else {
+			one.ListConstraint = &empty{}
+		}
+		out.Constraints = append(out.Constraints, one)
+	}
+	return out, nil
 }
 
 func orgPolicyNotFound() *apiError {
@@ -192,19 +224,17 @@ func (c *call) ownPolicy(constraint string) *orgPolicy {
 	return nil
 }
 
+// listOrgPolicies answers all at once. Google documents for both lists of this
+// API that page size and token are not used, and clients rely on it: gcloud
+// reads the first page only.
 func (c *call) listOrgPolicies() (any, *apiError) {
-	names := slices.DeleteFunc(sortedKeys(c.project.orgPolicies), func(name string) bool { return c.ownPolicy(name) == nil })
-	from, to, next, err := c.page(names, 100, 1000, "")
-	if err != nil {
-		return nil, err
-	}
 	var out struct {
-		Policies      []orgPolicyJSON `json:"policies,omitempty"`
-		NextPageToken string          `json:"nextPageToken,omitempty"`
+		Policies []orgPolicyJSON `json:"policies,omitempty"`
 	}
-	out.NextPageToken = next
-	for _, name := range names[from:to] {
-		out.Policies = append(out.Policies, c.renderOrgPolicy(name, c.project.orgPolicies[name]))
+	for _, name := range sortedKeys(c.project.orgPolicies) {
+		if p := c.ownPolicy(name); p != nil {
+			out.Policies = append(out.Policies, c.renderOrgPolicy(name, p))
+		}
 	}
 	return out, nil
 }
@@ -229,10 +259,16 @@ func (c *call) getEffectiveOrgPolicy() (any, *apiError) {
 	return orgPolicyJSON{Name: c.project.name + "/policies/" + name, Spec: renderSpec(name, spec)}, nil
 }
 
+// In an orgPolicyRequest the deprecated alternate is accepted and not kept.
 type orgPolicyRequest struct {
-	Name string      `json:"name"`
-	Etag string      `json:"etag"`
-	Spec *PolicySpec `json:"spec"`
+	Name       string      `json:"name"`
+	Etag       string      `json:"etag"`
+	Spec       *PolicySpec `json:"spec"`
+	DryRunSpec *PolicySpec `json:"dryRunSpec"`
+	Alternate  *struct {
+		Launch string      `json:"launch"`
+		Spec   *PolicySpec `json:"spec"`
+	} `json:"alternate"`
 }
 
 // readOrgPolicy reads and validates a policy that is to be set.
@@ -254,7 +290,11 @@ func (c *call) readOrgPolicy() (string, *orgPolicyRequest, *apiError) {
 	case req.Spec.Reset && (len(req.Spec.Rules) > 0 || req.Spec.InheritFromParent):
 		return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.spec.reset", "A policy that resets has no rules and does not inherit."))
 	}
-	for _, r := range req.Spec.Rules {
+	rules := req.Spec.Rules
+	if req.DryRunSpec != nil {
+		rules = slices.Concat(rules, req.DryRunSpec.Rules)
+	}
+	for _, r := range rules {
 		list := r.AllowAll || r.DenyAll || r.Values != nil
 		if (kind == "boolean") == list || r.AllowAll && (r.DenyAll || r.Values != nil) || r.DenyAll && r.Values != nil {
 			return "", nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.spec.rules", "The rule does not suit the constraint "+name+"."))
@@ -271,7 +311,7 @@ func (c *call) createOrgPolicy() (any, *apiError) {
 	if c.ownPolicy(name) != nil {
 		return nil, errorf(http.StatusConflict, "ALREADY_EXISTS", "Requested entity already exists")
 	}
-	return c.storeOrgPolicy(name, req.Spec), nil
+	return c.storeOrgPolicy(name, req.Spec, req.DryRunSpec), nil
 }
 
 func (c *call) patchOrgPolicy() (any, *apiError) {
@@ -282,9 +322,6 @@ func (c *call) patchOrgPolicy() (any, *apiError) {
 	if name != c.vars["constraint"] {
 		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("policy.name", "The name does not match the URL."))
 	}
-	if mask := c.r.URL.Query().Get("updateMask"); !slices.Contains([]string{"", "*", "policy.spec", "policy.spec.rules", "spec"}, mask) {
-		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("update_mask", "The mask is not valid."))
-	}
 	p := c.ownPolicy(name)
 	if p == nil {
 		return nil, orgPolicyNotFound()
@@ -292,7 +329,18 @@ func (c *call) patchOrgPolicy() (any, *apiError) {
 	if err := p.checkEtag(req.Etag, req.Spec.Etag); err != nil {
 		return nil, err
 	}
-	return c.storeOrgPolicy(name, req.Spec), nil
+	spec, dryRun := p.spec, p.dryRun
+	switch mask := c.r.URL.Query().Get("updateMask"); mask {
+	case "", "*":
+		spec, dryRun = req.Spec, req.DryRunSpec
+	case "spec", "policy.spec", "policy.spec.rules":
+		spec = req.Spec
+	case "dryRunSpec", "policy.dryRunSpec", "dry_run_spec", "policy.dry_run_spec":
+		dryRun = req.DryRunSpec
+	default:
+		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("update_mask", "The mask is not valid."))
+	}
+	return c.storeOrgPolicy(name, spec, dryRun), nil
 }
 
 func (p *orgPolicy) checkEtag(etags ...string) *apiError {
@@ -304,13 +352,14 @@ func (p *orgPolicy) checkEtag(etags ...string) *apiError {
 	return nil
 }
 
-func (c *call) storeOrgPolicy(name string, spec *PolicySpec) orgPolicyJSON {
+func (c *call) storeOrgPolicy(name string, spec, dryRun *PolicySpec) orgPolicyJSON {
 	spec.Etag, spec.UpdateTime = "", ""
 	p := c.project.orgPolicies[name]
 	if p == nil {
 		p = &orgPolicy{}
 		c.project.orgPolicies[name] = p
 	}
+	p.dryRun = dryRun
 	c.world.setSpec(p, spec, c.now)
 	return c.renderOrgPolicy(name, p)
 }

@@ -24,14 +24,11 @@ type pageToken struct {
 func (c *call) page(keys []string, standard, limit int, bound string) (from, to int, next string, refusal *apiError) {
 	q := c.r.URL.Query()
 	size := standard
-	if text := q.Get("pageSize"); text != "" {
-		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil || n < 0 {
-			return 0, 0, "", invalid("Request contains an invalid argument.")
-		}
-		if n > 0 {
-			size = int(n)
-		}
+	switch n, _ := strconv.Atoi(q.Get("pageSize")); { // a number, or nothing
+	case n > 0:
+		size = n
+	case n < 0 && c.m.api != assetAPI: // which takes it for 0
+		return 0, 0, "", invalid("Request contains an invalid argument.")
 	}
 	size = min(size, limit)
 	pages := c.world.scenario.Pages

@@ -145,11 +145,34 @@ func (p *policy) etagText() string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
+// decodeBytes takes both alphabets of base64, padded or not, as every reader
+// of proto3 JSON has to: gcloud sends etags in the other one than it gets.
+func decodeBytes(text string) ([]byte, error) {
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	return base64.RawStdEncoding.DecodeString(text)
+}
+
 type policyJSON struct {
-	Version      int               `json:"version,omitempty"`
-	Etag         string            `json:"etag,omitempty"`
-	Bindings     []Binding         `json:"bindings,omitempty"`
-	AuditConfigs []json.RawMessage `json:"auditConfigs,omitempty"`
+	Version      int           `json:"version,omitempty"`
+	Etag         string        `json:"etag,omitempty"`
+	Bindings     []Binding     `json:"bindings,omitempty"`
+	AuditConfigs []auditConfig `json:"auditConfigs,omitempty"`
+}
+
+// An auditConfig is accepted and not kept, as Google does with one that the
+// update mask does not name.
+type auditConfig struct {
+	Service         string `json:"service"`
+	AuditLogConfigs []struct {
+		LogType         logType  `json:"logType"`
+		ExemptedMembers []string `json:"exemptedMembers"`
+	} `json:"auditLogConfigs"`
+}
+
+type logType string
+
+func (logType) values() (string, []string) {
+	return "google.iam.v1.AuditLogConfig.LogType", []string{"LOG_TYPE_UNSPECIFIED", "ADMIN_READ", "DATA_WRITE", "DATA_READ"}
 }
 
 // view renders a policy for a reader that understands the requested version.
@@ -211,7 +234,7 @@ func (c *call) setPolicy(p *policy, where scope, delay, removal Duration) (any, 
 		return nil, err
 	}
 	if req.Policy.Etag != "" {
-		etag, err := base64.StdEncoding.DecodeString(req.Policy.Etag)
+		etag, err := decodeBytes(req.Policy.Etag)
 		if err != nil {
 			return nil, invalid("Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed for %q", req.Policy.Etag)
 		}

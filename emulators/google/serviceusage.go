@@ -188,10 +188,17 @@ func (p *project) pending(name string, now time.Time) bool {
 	return state != nil && state.until.IsZero() && now.Before(state.from)
 }
 
+type usageCheck string
+
+func (usageCheck) values() (string, []string) {
+	return "google.api.serviceusage.v1.DisableServiceRequest.CheckIfServiceHasUsage", []string{"CHECK_IF_SERVICE_HAS_USAGE_UNSPECIFIED", "SKIP", "CHECK"}
+}
+
+// disableService finds no usage and no dependent services: neither is emulated.
 func (c *call) disableService() (any, *apiError) {
 	var req struct {
-		CheckIfServiceHasUsage   string `json:"checkIfServiceHasUsage"`
-		DisableDependentServices bool   `json:"disableDependentServices"`
+		CheckIfServiceHasUsage   usageCheck `json:"checkIfServiceHasUsage"`
+		DisableDependentServices bool       `json:"disableDependentServices"`
 	}
 	if err := decode(c.body, &req); err != nil {
 		return nil, err

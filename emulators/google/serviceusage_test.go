@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/api/googleapi"
 	"google.golang.org/api/serviceusage/v1"
 )
 
@@ -189,15 +188,3 @@ func TestQuotasFallOnTheConsumerProject(t *testing.T) {
 }
 
 func catalogNames() []string { return sortedKeys(catalog) }
-
-func TestUnknownParametersAndFieldsAreRefused(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	_, err := r.as(demo).v1.Projects.List().Do(googleapi.QueryParameter("order", "name"))
-	mustRefuse(t, err, refusal{400, "INVALID_ARGUMENT", "", `Invalid JSON payload received. Unknown name "order"`})
-	token := must(r.MintToken(demo))(t)
-	code, body := r.raw(t, "POST", "/serviceusage/v1/projects/"+shop+"/services:batchEnable", token, `{"services": ["run.googleapis.com"]}`)
-	if code != 400 || !strings.Contains(body, `Unknown name \"services\"`) {
-		t.Errorf("answers %d %s", code, body)
-	}
-}
