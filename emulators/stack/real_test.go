@@ -84,7 +84,7 @@ func TestRealServices(t *testing.T) {
 	shared := services{partstest.Firestore(t), partstest.Vault(t)}
 	for name, test := range map[string]func(*testing.T, services){
 		"happy path": testRealHappyPath, "selection": testRealSelection, "partial": testRealPartial, "disconnect": testRealDisconnect,
-		"two instances": testTwoInstances,
+		"two instances": testTwoInstances, "callers with tokens": testCallersWithTokens,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, shared) })
 	}
@@ -207,6 +207,45 @@ func testTwoInstances(t *testing.T, shared services) {
 		if accounts != 2*users {
 			t.Errorf("there are %d service accounts, want %d", accounts, 2*users)
 		}
+	})
+}
+
+// signed sends requests to the gateway with a token of the backend.
+type signed struct {
+	next    http.RoundTripper
+	gateway string
+	token   func() (string, error)
+}
+
+func (s signed) RoundTrip(r *http.Request) (*http.Response, error) {
+	if "http://"+r.URL.Host == s.gateway {
+		token, err := s.token()
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	return s.next.RoundTrip(r)
+}
+
+// With AUTH=backend everybody shows a token: the backend in the user's name,
+// and the queue, for which Cloud Tasks gets them.
+func testCallersWithTokens(t *testing.T, shared services) {
+	const backend = "backend@aurora-platform.iam.gserviceaccount.com"
+	environment := shared.environment()
+	environment["AUTH"], environment["BACKEND_SERVICE_ACCOUNTS"], environment["HOST"] = "backend", backend, "127.0.0.1"
+	runReal(t, stack.Options{Environment: environment}, scenario(2, nil), func(y *system) {
+		y.call(http.StatusUnauthorized, http.MethodGet, "/api/gcp/connection", nil, nil)
+		client := y.Client()
+		client.Transport = signed{client.Transport, y.URL, func() (string, error) { return y.Google.IDToken(backend, y.URL) }}
+		user, err := demo.NewUser("user-of-the-backend", y.URL, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y.user = user
+		y.wantSuccess(y.complete(), 2, 2)
+		y.discovered("project-001", "project-002")
 	})
 }
 
