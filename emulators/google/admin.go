@@ -67,8 +67,23 @@ var adminRoutes = []adminRoute{
 			Calls []Call `json:"calls"`
 		}{s.CallCounts(), s.Calls()}, nil
 	}},
+	{"GET", "/admin/log", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) {
+		lines := []string{}
+		for _, c := range s.Calls() {
+			lines = append(lines, c.String())
+		}
+		return lines, nil
+	}},
 	{"DELETE", "/admin/calls", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { s.ClearCalls(); return done, nil }},
 	{"GET", "/admin/snapshot", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { return s.Snapshot(), nil }},
+	{"POST", "/admin/diff", func(s *Server, _ string, _ *http.Request, body []byte) (any, error) {
+		var before Snapshot
+		if err := strictly(body, &before); err != nil {
+			return nil, err
+		}
+		return map[string]any{"changes": append([]string{}, Diff(before, s.Snapshot())...)}, nil
+	}},
+	{"POST", "/admin/keys/rotate", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { s.RotateKeys(); return done, nil }},
 	{"POST", "/admin/users/{}/revoke", func(s *Server, email string, _ *http.Request, _ []byte) (any, error) {
 		return done, s.RevokeUser(email)
 	}},

@@ -1,6 +1,7 @@
 package google
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -17,6 +18,21 @@ type Call struct {
 	Status   int           `json:"status"`            // HTTP; 0: connection reset; 499: the caller left
 	Write    bool          `json:"write,omitempty"`   // of a method that changes the customer's cloud
 	Fault    bool          `json:"fault,omitempty"`   // answered by a fault
+}
+
+// String is c as a line of a log.
+func (c Call) String() string {
+	line := fmt.Sprintf("%s %3d %6dms %s", c.Time.UTC().Format("15:04:05.000"), c.Status, c.Duration.Milliseconds(), c.Method)
+	if c.Project != "" {
+		line += " in " + c.Project
+	}
+	if c.Caller != "" {
+		line += " by " + c.Caller
+	}
+	if c.Fault {
+		line += " (fault)"
+	}
+	return line
 }
 
 // Counts are totals of calls.

@@ -33,6 +33,8 @@ type Fault struct {
 	RetryAfter Duration `json:"retryAfter,omitempty"` // header Retry-After
 	Delay      Duration `json:"delay,omitempty"`      // on top of the latency
 	Reset      bool     `json:"reset,omitempty"`      // close the connection without an answer
+	Hang       bool     `json:"hang,omitempty"`       // answer nothing until the caller leaves
+	Truncate   bool     `json:"truncate,omitempty"`   // do what was asked for and cut the answer in its middle
 	// AfterEffect does what was asked for and then loses the answer.
 	AfterEffect bool `json:"afterEffect,omitempty"`
 }
@@ -59,8 +61,11 @@ func (f *findings) fault(path string, fault *Fault) {
 	if fault.Delay == Never || fault.RetryAfter == Never {
 		f.add(path, "delay and retryAfter must end")
 	}
-	if !fault.answers() && fault.Delay == 0 {
-		f.add(path, "does nothing: give it a code, oauthError, reset or delay")
+	if !fault.answers() && fault.Delay == 0 && !fault.Truncate {
+		f.add(path, "does nothing: give it a code, oauthError, reset, hang, truncate or delay")
+	}
+	if fault.answers() && fault.Truncate {
+		f.add(path+".truncate", "cuts the answer of a call that has one: it goes with no other answer")
 	}
 }
 
@@ -88,21 +93,26 @@ func (s *Server) strike(method, project, caller, path string, body []byte) *faul
 func matches(pattern, text string) bool { return pattern == "" || wildcard(pattern, text) }
 
 // answers reports whether the fault takes the place of the answer.
-func (f *Fault) answers() bool { return f.Code != 0 || f.Reset || f.OAuthError != "" }
+func (f *Fault) answers() bool { return f.Code != 0 || f.Reset || f.Hang || f.OAuthError != "" }
 
 // code is what the call is recorded with; 0 when there was no answer.
 func (f *Fault) code() int {
 	switch {
 	case f.Reset:
 		return 0
+	case f.Hang:
+		return statusGone
 	case f.Code != 0:
 		return f.Code
 	}
 	return http.StatusBadRequest
 }
 
-func (f *Fault) answer(w http.ResponseWriter, m *method) {
-	if f.Reset {
+func (f *Fault) answer(w http.ResponseWriter, r *http.Request, m *method) {
+	if f.Hang {
+		<-r.Context().Done()
+	}
+	if f.Hang || f.Reset {
 		panic(http.ErrAbortHandler) // net/http closes the connection
 	}
 	if f.RetryAfter > 0 {
@@ -136,6 +146,15 @@ func (f *Fault) answer(w http.ResponseWriter, m *method) {
 		e = e.with(errorInfo(f.Reason, domain, map[string]string{"service": m.api.name}))
 	}
 	writeError(w, e, m.api.withErrors)
+}
+
+// truncated is a writer that sends half of an answer and closes the connection.
+type truncated struct{ http.ResponseWriter }
+
+func (t truncated) Write(body []byte) (int, error) {
+	_, _ = t.ResponseWriter.Write(body[:len(body)/2])
+	_ = http.NewResponseController(t.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler) // net/http closes the connection
 }
 
 func seconds(d Duration) int64 { return (int64(d) + 999_999_999) / 1_000_000_000 }

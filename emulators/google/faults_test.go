@@ -1,8 +1,10 @@
 package google
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -28,6 +30,7 @@ func TestFaults(t *testing.T) {
 		"this caller":                       {Fault{Caller: "demo@*", Code: 500, Count: 1}, []int{500, 200, 200, 200, 200, 200, 200}},
 		"one text":                          {Fault{Text: "staging", Code: 412}, []int{200, 200, 200, 200, 200, 412, 412}},
 		"connection reset":                  {Fault{Reset: true, Skip: 5, Count: 1}, []int{200, 200, 200, 200, 200, 0, 200}},
+		"an answer that is cut":             {Fault{Truncate: true, Skip: 5, Count: 1}, []int{200, 200, 200, 200, 200, cut, 200}},
 		"never, with almost no probability": {Fault{Code: 500, Probability: 1e-9}, []int{200, 200, 200, 200, 200, 200, 200}},
 	}
 	for name, test := range tests {
@@ -56,8 +59,35 @@ func (r *rig) status(t *testing.T, project, token string) int {
 	if err != nil {
 		return 0
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return cut
+	}
 	return resp.StatusCode
+}
+
+// cut stands for an answer that broke off.
+const cut = -1
+
+func TestACallThatHangsEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) {
+		s.Faults = []Fault{{Hang: true, AfterEffect: true, Method: "iam.serviceAccounts.create", Count: 1}}
+	})
+	token := must(r.MintToken(demo))(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	req := must(http.NewRequestWithContext(ctx, "POST", r.base+"/iam/v1/projects/"+shop+"/serviceAccounts", strings.NewReader(`{"accountId": "connect-agent"}`)))(t)
+	req.Header.Set("Authorization", "Bearer "+token)
+	if resp, err := r.http.Do(req); err == nil {
+		resp.Body.Close()
+		t.Fatalf("a call that hangs answered %d", resp.StatusCode)
+	}
+	_, err := r.as(demo).create(shop, "connect-agent") // the effect took place
+	mustRefuse(t, err, refusal{Code: 409, Status: "ALREADY_EXISTS"})
+	if calls := r.Calls(); calls[0].Status != statusGone || !calls[0].Fault {
+		t.Errorf("the call is recorded as %+v", calls[0])
+	}
 }
 
 func TestAnswerLostAfterEffect(t *testing.T) {

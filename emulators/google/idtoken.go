@@ -15,36 +15,65 @@ import (
 	"time"
 )
 
-// A signer signs ID tokens with a key of its server alone, made at first use:
-// many servers never need one.
+// A signer signs ID tokens with keys of its server alone, made when they are
+// needed: many servers never need one.
 type signer struct {
-	once sync.Once
-	key  *rsa.PrivateKey
-	id   string
+	mu   sync.Mutex
+	keys []signingKey // the newest, which signs, first
 }
 
-func (s *signer) load() *rsa.PrivateKey {
-	s.once.Do(func() {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			panic("no RSA key: " + err.Error()) // of a size that is always possible
-		}
-		sum := sha256.Sum256(key.N.Bytes())
-		s.key, s.id = key, base64.RawURLEncoding.EncodeToString(sum[:12])
-	})
-	return s.key
+type signingKey struct {
+	*rsa.PrivateKey
+	id string
+}
+
+// keptKeys are the keys that tokens may be signed with: the one in use and the
+// one before it, as at Google, so that tokens outlive a rotation.
+const keptKeys = 2
+
+// rotate begins a new key.
+func (s *signer) rotate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic("no RSA key: " + err.Error()) // of a size that is always possible
+	}
+	sum := sha256.Sum256(key.N.Bytes())
+	s.keys = slices.Insert(s.keys, 0, signingKey{key, base64.RawURLEncoding.EncodeToString(sum[:12])})
+	s.keys = s.keys[:min(len(s.keys), keptKeys)]
+}
+
+// all returns the published keys, the newest first.
+func (s *signer) all() []signingKey {
+	s.mu.Lock()
+	none := len(s.keys) == 0
+	s.mu.Unlock()
+	if none {
+		s.rotate()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.keys)
+}
+
+// RotateKeys signs ID tokens with a new key from now on. The one before stays
+// published; those before that one are good no more.
+func (s *Server) RotateKeys() {
+	s.keys.all() // there is one to follow
+	s.keys.rotate()
 }
 
 // sign makes a JWT signed with RS256.
 func (s *signer) sign(claims map[string]any) string {
-	key := s.load()
+	key := s.all()[0]
 	segment := func(v any) string {
 		encoded, _ := json.Marshal(v) // strings and numbers always encode
 		return base64.RawURLEncoding.EncodeToString(encoded)
 	}
-	text := segment(map[string]string{"alg": "RS256", "kid": s.id, "typ": "JWT"}) + "." + segment(claims)
+	text := segment(map[string]string{"alg": "RS256", "kid": key.id, "typ": "JWT"}) + "." + segment(claims)
 	sum := sha256.Sum256([]byte(text))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key.PrivateKey, crypto.SHA256, sum[:])
 	if err != nil {
 		panic("cannot sign: " + err.Error())
 	}
@@ -97,12 +126,15 @@ func (c *call) userInfo() (int, any) {
 }
 
 func (c *call) certs() (int, any) {
-	key := c.keys.load()
-	return http.StatusOK, map[string]any{"keys": []any{map[string]string{
-		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": c.keys.id,
-		"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
-		"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
-	}}}
+	keys := []any{}
+	for _, key := range c.keys.all() {
+		keys = append(keys, map[string]string{
+			"kty": "RSA", "alg": "RS256", "use": "sig", "kid": key.id,
+			"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
+			"e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
+		})
+	}
+	return http.StatusOK, map[string]any{"keys": keys}
 }
 
 func (c *call) discovery() (int, any) {

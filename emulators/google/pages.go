@@ -22,21 +22,13 @@ type pageToken struct {
 // must be the same on every page's request, such as a filter. Tokens that were
 // altered or belong to another list are refused.
 func (c *call) page(keys []string, standard, limit int, bound string) (from, to int, next string, refusal *apiError) {
-	q := c.r.URL.Query()
-	size := standard
-	switch n, _ := strconv.Atoi(q.Get("pageSize")); { // a number, or nothing
-	case n > 0:
-		size = n
-	case n < 0 && c.m.api != assetAPI: // which takes it for 0
-		return 0, 0, "", invalid("Request contains an invalid argument.")
+	size, refusal := c.pageSize(standard, limit)
+	if refusal != nil {
+		return 0, 0, "", refusal
 	}
-	size = min(size, limit)
 	pages := c.world.scenario.Pages
-	if pages.Size > 0 {
-		size = min(size, pages.Size)
-	}
 	var token pageToken
-	if text := q.Get("pageToken"); text != "" {
+	if text := c.r.URL.Query().Get("pageToken"); text != "" {
 		data, err := base64.RawURLEncoding.DecodeString(text)
 		if err != nil || json.Unmarshal(data, &token) != nil || !hmac.Equal(token.MAC, c.pageMAC(token, bound)) {
 			return 0, 0, "", invalid("Request contains an invalid argument.").with(fieldViolation("page_token", "The page token is not valid."))
@@ -64,6 +56,32 @@ func (c *call) page(keys []string, standard, limit int, bound string) (from, to 
 	following.MAC = c.pageMAC(following, bound)
 	encoded, _ := json.Marshal(following) // always encodes
 	return from, to, base64.RawURLEncoding.EncodeToString(encoded), nil
+}
+
+// pageSize is how many items a page has at most.
+func (c *call) pageSize(standard, limit int) (int, *apiError) {
+	size := standard
+	switch n, _ := strconv.Atoi(c.r.URL.Query().Get("pageSize")); { // a number, or nothing
+	case n > 0:
+		size = n
+	case n < 0 && c.m.api != assetAPI: // which takes it for 0
+		return 0, invalid("Request contains an invalid argument.")
+	}
+	size = min(size, limit)
+	if most := c.world.scenario.Pages.Size; most > 0 {
+		size = min(size, most)
+	}
+	return size, nil
+}
+
+// pageAfter is where the page begins, if the token is good: page checks that.
+func (c *call) pageAfter() string {
+	var token pageToken
+	data, err := base64.RawURLEncoding.DecodeString(c.r.URL.Query().Get("pageToken"))
+	if err != nil || json.Unmarshal(data, &token) != nil {
+		return ""
+	}
+	return token.After
 }
 
 func (c *call) pageMAC(t pageToken, bound string) []byte {

@@ -99,9 +99,23 @@ func (c *call) visibleProjects(query, stateField string) ([]*project, string, *a
 		return nil, "", err
 	}
 	then := c.now.Add(-time.Duration(c.world.scenario.Propagation.ProjectList))
+	size, refusal := c.pageSize(500, 1000)
+	if refusal != nil {
+		return nil, "", refusal
+	}
 	var visible []*project
 	var keys []string
-	for _, p := range c.world.sortedProjects() {
+	all := c.world.sortedProjects()
+	first, found := slices.BinarySearchFunc(all, c.pageAfter(), func(p *project, id string) int { return strings.Compare(p.id, id) })
+	if found {
+		first++
+	}
+	// One more than a page shows whether there is another: an organization may
+	// have many thousands.
+	for _, p := range all[first:] {
+		if len(keys) > size {
+			break
+		}
 		if matches(p) && c.world.allowed(c.caller, "resourcemanager.projects.get", p.chain(), then) {
 			visible = append(visible, p)
 			keys = append(keys, p.id)

@@ -292,6 +292,13 @@ func (w *heldBack) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Flush gives out what there is: the rest will not come.
+func (w *heldBack) Flush() {
+	w.ResponseWriter.WriteHeader(w.status)
+	_, _ = w.ResponseWriter.Write(w.body)
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
 // An inspector holds every exchange against the discovery documents, and fails
 // the test where a successful one is not as they say. What is refused may have
 // been asked in any way.

@@ -182,13 +182,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, m *method, vars m
 			panic(http.ErrAbortHandler) // nothing was done, so nothing must look like an answer
 		}
 	}
+	if fault != nil && fault.Truncate {
+		c.w = truncated{w}
+	}
 	status, write := 0, func() {}
 	if fault == nil || !fault.answers() || fault.AfterEffect {
 		status, write = c.answer()
 	}
-	if fault != nil && fault.answers() {
+	switch {
+	case fault == nil:
+	case fault.answers():
 		record.Fault = true
-		status, write = fault.code(), func() { fault.answer(w, m) }
+		status, write = fault.code(), func() { fault.answer(w, r, m) }
+	case fault.Truncate:
+		record.Fault = true
 	}
 	s.record(r.Context(), record, status)
 	write()

@@ -2,6 +2,7 @@ package google
 
 import (
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ type world struct {
 
 	nodes    map[string]*node    // organizations/N, folders/N
 	projects map[string]*project // by ID
+	sorted   []*project          // by ID; nil until it is asked for
 	numbers  map[string]*project // by number
 	accounts map[string]*account // those alive, by email
 	uids     map[string]*account // all there ever were, by unique ID
@@ -200,12 +202,10 @@ func (p *project) createTime() string {
 
 // sortedProjects returns all projects by ID.
 func (w *world) sortedProjects() []*project {
-	out := make([]*project, 0, len(w.projects))
-	for _, p := range w.projects {
-		out = append(out, p)
+	if w.sorted == nil { // projects neither come nor go
+		w.sorted = slices.SortedFunc(maps.Values(w.projects), func(a, b *project) int { return strings.Compare(a.id, b.id) })
 	}
-	slices.SortFunc(out, func(a, b *project) int { return strings.Compare(a.id, b.id) })
-	return out
+	return w.sorted
 }
 
 func (w *world) projectAccounts(p *project) []*account {
