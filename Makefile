@@ -36,5 +36,6 @@ fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)
 		go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) $$dir; \
 	done
 
-bench: ## count calls, store operations and time of setups
+bench: ## count calls, store operations and time of setups, and time the emulated Google's calls
 	go test -run='^$$' -bench=. -benchtime=1x ./emulators/stack
+	go test -run='^$$' -bench=. -benchtime=200x ./emulators/google

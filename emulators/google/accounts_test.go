@@ -77,6 +77,7 @@ func TestServiceAccountsAreCreated(t *testing.T) {
 	}
 }
 
+// Fact (IAM): 100 service accounts a project by default.
 func TestAProjectHasOneHundredAccounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -88,6 +89,8 @@ func TestAProjectHasOneHundredAccounts(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 429, Status: "RESOURCE_EXHAUSTED", Reason: "RATE_LIMIT_EXCEEDED"})
 }
 
+// Fact (IAM): after a creation reads can answer 404 or 403 for a minute and
+// more.
 func TestNewAccountsAreSeenLate(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{403, 404} {
@@ -117,6 +120,8 @@ func TestNewAccountsAreSeenLate(t *testing.T) {
 	}
 }
 
+// Fact (IAM Credentials): before the grant has spread generateAccessToken
+// answers 403 IAM_PERMISSION_DENIED.
 func TestImpersonation(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -152,6 +157,8 @@ func TestImpersonation(t *testing.T) {
 	must(r.as(runner).mint(a.Email))(t)
 }
 
+// Fact (IAM): TokenCreator on a project lets its holder impersonate every
+// account in it.
 func TestTokenCreatorOnTheProjectHoldsForItsAccounts(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -159,6 +166,7 @@ func TestTokenCreatorOnTheProjectHoldsForItsAccounts(t *testing.T) {
 	must(r.as(runner).mint(checkout))(t)
 }
 
+// Fact (IAM): a grant on an account spreads by itself.
 func TestAccountGrantsSpreadInTheirOwnTime(t *testing.T) {
 	t.Parallel()
 	never := Never
@@ -177,6 +185,9 @@ func TestAccountGrantsSpreadInTheirOwnTime(t *testing.T) {
 	must(user.mint(a.Email))(t)
 }
 
+// Fact (IAM): bindings of a deleted account become
+// deleted:serviceAccount:...?uid=, and one made anew under the name does not
+// inherit them.
 func TestDeletedAccountsLeaveTheirBindingsBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -221,6 +232,8 @@ func TestDeletedAccountsLeaveTheirBindingsBehind(t *testing.T) {
 	must(user.mint(a.Email))(t)
 }
 
+// Fact (Resource Manager): setIamPolicy validates all members again, and
+// refuses those of no permitted customer.
 func TestDomainRestrictedSharingHoldsForAccountsToo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, restrictDomains)

@@ -91,7 +91,7 @@ func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 	}
 }
 
-// google-facts: keys of id_tokens are rotated, and the key before stays
+// Fact (OAuth): the keys of id_tokens are rotated, and the key before stays
 // published so that tokens outlive a rotation.
 func TestTokensOutliveARotationOfKeysAndNotTwo(t *testing.T) {
 	t.Parallel()

@@ -135,6 +135,8 @@ func TestAuthorizationRequests(t *testing.T) {
 	}
 }
 
+// Fact (OAuth): once a challenge was sent the verifier is mandatory; a
+// verifier without a challenge gives invalid_grant.
 func TestExchange(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -185,6 +187,8 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// Fact (OAuth): a refresh token comes on the first exchange only, unless
+// consent is prompted.
 func TestRefreshTokenComesOnceUnlessConsentIsAsked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -199,6 +203,7 @@ func TestRefreshTokenComesOnceUnlessConsentIsAsked(t *testing.T) {
 	}
 }
 
+// Fact (OAuth): users can untick scopes.
 func TestGranularConsentLeavesOutWhatIsUnticked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -230,6 +235,9 @@ func TestAccessTokensExpireByTheClock(t *testing.T) {
 	}
 }
 
+// Fact (OAuth): refresh tokens die by revocation, by the 101st token of an
+// account and client, by session control (invalid_rapt) and by disuse: all
+// answer invalid_grant.
 func TestRefreshFails(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -283,6 +291,8 @@ func TestRefreshFails(t *testing.T) {
 	}
 }
 
+// Fact (OAuth): a revocation takes all grants of that user to every client of
+// the project.
 func TestRevokingOneLoginKillsTheOther(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

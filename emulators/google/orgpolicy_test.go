@@ -19,6 +19,8 @@ func allowAll() *orgpolicy.GoogleCloudOrgpolicyV2Policy {
 	return &orgpolicy.GoogleCloudOrgpolicyV2Policy{Name: shopDomains, Spec: &orgpolicy.GoogleCloudOrgpolicyV2PolicySpec{Rules: []*orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule{{AllowAll: true}}}}
 }
 
+// Fact (Org Policy): roles/orgpolicy.policyAdmin is granted at the
+// organization; Owner and Editor may not set policies.
 func TestOwnersDoNotSetOrganizationPolicies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -32,6 +34,7 @@ func TestOwnersDoNotSetOrganizationPolicies(t *testing.T) {
 	}
 }
 
+// Fact (Org Policy): an unset one answers 404, and a stale etag ABORTED.
 func TestOrganizationPolicyLifecycle(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, asPolicyAdmin, restrictDomains, func(s *Scenario) { s.Propagation.OrgPolicy = Duration(15 * time.Minute) })
@@ -89,6 +92,7 @@ func TestRulesMustSuitTheConstraint(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 400, Status: "INVALID_ARGUMENT"})
 }
 
+// Fact (IAM): constraints/iam.disableServiceAccountCreation blocks creation.
 func TestAccountCreationCanBeForbidden(t *testing.T) {
 	t.Parallel()
 	for _, constraint := range []string{noNewAccounts, managedNoNewAccounts} {

@@ -2,10 +2,13 @@ package google
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/quick"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	crmv1 "google.golang.org/api/cloudresourcemanager/v1"
 	crmv3 "google.golang.org/api/cloudresourcemanager/v3"
+	"google.golang.org/api/googleapi"
 	"google.golang.org/api/serviceusage/v1"
 )
 
@@ -29,6 +33,8 @@ func setPolicyOf(v *view, project string, p *crmv1.Policy) (*crmv1.Policy, error
 	return v.v1.Projects.SetIamPolicy(project, &crmv1.SetIamPolicyRequest{Policy: p}).Do()
 }
 
+// Fact (Resource Manager): a missing or forbidden project answers 403, never
+// 404.
 func TestForbiddenAndMissingProjectsLookTheSame(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Users = append(s.Users, User{Email: "eve@example.org", Sub: "77"}) })
@@ -51,6 +57,8 @@ func TestForbiddenAndMissingProjectsLookTheSame(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): every set changes the etag, and a stale one gets
+// 409 ABORTED.
 func TestEtags(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -74,6 +82,8 @@ func TestEtags(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): without requestedPolicyVersion 3 and the etag,
+// conditions can be lost; bindings are kept by role and condition.
 func TestConditionalBindings(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -104,6 +114,8 @@ func TestConditionalBindings(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 400, Status: "INVALID_ARGUMENT"})
 }
 
+// Fact (Resource Manager): a member of a conditional binding holds the role
+// only where the condition does.
 func TestConditionsGiveNothingUnlessTheScenarioSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, hold := range []bool{false, true} {
@@ -118,6 +130,9 @@ func TestConditionsGiveNothingUnlessTheScenarioSaysSo(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): members that do not exist, too many principals,
+// allUsers on a project and foreign owners are refused with 400 and their
+// reasons.
 func TestPoliciesAreRefused(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 1501)
@@ -171,6 +186,8 @@ func restrictDomains(s *Scenario) {
 	s.Organizations[0].OrgPolicies = map[string]PolicySpec{domainRestricted: {Rules: []PolicyRule{{Values: &StringValues{AllowedValues: []string{"is:C03demo42"}}}}}}
 }
 
+// Fact (IAM): a policy change takes minutes to be seen, in each project its
+// own time.
 func TestGrantsSpreadInTime(t *testing.T) {
 	t.Parallel()
 	never := Never
@@ -220,6 +237,8 @@ func TestGrantsSpreadInTime(t *testing.T) {
 	}
 }
 
+// Fact (IAM): a role gives its permissions on the resource that it is bound on
+// and below; Owner and Editor do not hold orgpolicy.policy.set.
 func TestRolesHold(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -268,6 +287,8 @@ func TestRolesHold(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): bindings of folders and organizations hold for the
+// projects in them.
 func TestBindingsAreInherited(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) {
@@ -308,6 +329,8 @@ func TestTestingPermissions(t *testing.T) {
 	}
 }
 
+// Fact (Service Usage): with X-Goog-User-Project the quota falls on that
+// project, whose services.use the caller must hold.
 func TestUserProject(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -324,6 +347,8 @@ func TestUserProject(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 403, Status: "PERMISSION_DENIED", Reason: "SERVICE_DISABLED"})
 }
 
+// Fact (errors in general): 403 SERVICE_DISABLED with Help and ErrorInfo, of
+// the consumer, which may be the OAuth client's own project.
 func TestServiceDisabled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Propagation.EnabledAPI = Duration(2 * time.Minute) })
@@ -390,5 +415,41 @@ func TestTidyKeepsEveryGrant(t *testing.T) {
 	}
 	if err := quick.Check(property, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// Fact (Resource Manager): a stale etag answers 409 ABORTED, and the whole
+// read-modify-write is to be done again: then no writer's change is lost.
+func TestConcurrentWritersLoseNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	roles := []string{"roles/container.admin", "roles/run.admin", "roles/compute.admin", "roles/storage.admin", "roles/bigquery.admin", "roles/dns.admin", "roles/redis.admin", "roles/pubsub.admin"}
+	var group sync.WaitGroup
+	for _, role := range roles {
+		v := r.as(demo)
+		group.Go(func() {
+			for {
+				policy, err := v.v1.Projects.GetIamPolicy(shop, &crmv1.GetIamPolicyRequest{Options: &crmv1.GetPolicyOptions{RequestedPolicyVersion: 3}}).Do()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				policy.Bindings = append(policy.Bindings, &crmv1.Binding{Role: role, Members: []string{"user:" + demo}})
+				_, err = setPolicyOf(v, shop, policy)
+				if e, ok := errors.AsType[*googleapi.Error](err); !ok || e.Code != http.StatusConflict {
+					if err != nil {
+						t.Errorf("%s: %v", role, err)
+					}
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	p, _ := r.Project(shop)
+	for _, role := range roles {
+		if !slices.ContainsFunc(p.Bindings, func(b Binding) bool { return b.Role == role && slices.Contains(b.Members, "user:"+demo) }) {
+			t.Errorf("%s was lost", role)
+		}
 	}
 }

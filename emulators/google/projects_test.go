@@ -18,6 +18,8 @@ func manyProjects(s *Scenario) {
 	}}}
 }
 
+// Fact (Resource Manager): pages may be short; the token says whether there is
+// more.
 func TestListsCoverEveryProjectOnShortPages(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, manyProjects, func(s *Scenario) { s.Pages = Pages{Size: 20, Short: true} })
@@ -52,6 +54,8 @@ func TestListsCoverEveryProjectOnShortPages(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): page tokens are opaque: one that was altered is
+// refused.
 func TestPageTokensAreOpaqueAndChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -100,6 +104,8 @@ func TestProjectFilters(t *testing.T) {
 	}
 }
 
+// Fact (Resource Manager): projects.list and projects:search are eventually
+// consistent.
 func TestListsRunBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Propagation.ProjectList = Duration(time.Minute) })
@@ -114,6 +120,7 @@ func TestListsRunBehind(t *testing.T) {
 	}
 }
 
+// Fact (Cloud Billing): empty and false fields of billingInfo are emitted.
 func TestBillingInfoEmitsEmptyAndFalse(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Projects[2].BillingClosed = true })

@@ -27,6 +27,8 @@ func (v *view) state(t *testing.T, project, service string) string {
 	return must(v.usage.Services.Get("projects/" + project + "/services/" + service + ".googleapis.com").Do())(t).State
 }
 
+// Fact (Service Usage): batchEnable is atomic and long-running, with names
+// that are opaque and failures[] in part.
 func TestBatchEnable(t *testing.T) {
 	t.Parallel()
 	fails := func(f ServiceFailure) func(*Scenario) {
@@ -114,6 +116,8 @@ func TestBatchEnable(t *testing.T) {
 	}
 }
 
+// Fact (Service Usage): an API that was enabled a moment ago can answer
+// SERVICE_DISABLED for minutes.
 func TestServiceStates(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -148,6 +152,8 @@ func TestServiceStates(t *testing.T) {
 	}
 }
 
+// Fact (Service Usage): "another activation is in progress" is answered with
+// 400 and can be retried.
 func TestOneOperationAtATime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.ExclusiveOperations = true; s.Latencies.Operation = Duration(time.Second) })
@@ -169,6 +175,8 @@ func TestOperationsOfOthersAreHidden(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 403, Status: "PERMISSION_DENIED", Reason: "AUTH_PERMISSION_DENIED"})
 }
 
+// Fact (Service Usage): quota is counted by minute and consumer project, and
+// batchEnable as five writes.
 func TestQuotasFallOnTheConsumerProject(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Quotas = true })
