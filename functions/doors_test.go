@@ -176,3 +176,49 @@ func TestABackendMustNameTheUser(t *testing.T) {
 		t.Errorf("for a user the connection answers %d, want 200", got)
 	}
 }
+
+func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
+	t.Parallel()
+	const front = "https://front.example.com"
+	for _, c := range []struct {
+		name, origin string
+		origins      []string
+		allowed      bool
+	}{
+		{"the frontend", front, []string{front}, true},
+		{"another page", "https://evil.example.com", []string{front}, false},
+		{"a page with a name alike", "https://front.example.com.evil.example.com", []string{front}, false},
+		{"a page of no origin", "null", []string{front}, false},
+		{"any page where none may", front, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.Local{}, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
+			gateway := functions.Gateway(handlers, slog.New(slog.DiscardHandler))
+			for _, preflight := range []bool{true, false} {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader("{}"))
+				if preflight {
+					r.Method = http.MethodOptions
+					r.Header.Set("Access-Control-Request-Method", http.MethodPost)
+					r.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
+				}
+				r.Header.Set("Origin", c.origin)
+				w := httptest.NewRecorder()
+				gateway.ServeHTTP(w, r)
+				got := w.Header().Get("Access-Control-Allow-Origin")
+				if c.allowed && (got != c.origin || w.Header().Get("Access-Control-Allow-Credentials") != "true") || !c.allowed && got != "" {
+					t.Errorf("preflight %t is answered %d with %v", preflight, w.Code, w.Header())
+				}
+			}
+		})
+	}
+	// Tasks come from no page.
+	handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.Local{}, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tasks/enable-apis", strings.NewReader("{}"))
+	r.Header.Set("Origin", front)
+	w := httptest.NewRecorder()
+	functions.Gateway(handlers, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+	if got := w.Header().Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("a page may bring tasks: %q", got)
+	}
+}

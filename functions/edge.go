@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/cors"
+
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/telemetry"
 )
@@ -54,7 +56,27 @@ func handler(d Deps, f Function) http.Handler {
 		}))
 	}
 	mux.Handle("/", e.serve(nothing))
-	return mux
+	if f.Caller != CallerUser {
+		return mux // no page calls it
+	}
+	// Only the frontend's pages may call with the user's credentials, and read
+	// what is answered (https://fetch.spec.whatwg.org/#http-cors-protocol).
+	return cors.New(cors.Options{
+		AllowedOrigins: d.Origins, AllowCredentials: true,
+		AllowedMethods: []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders: []string{"Authorization", "Content-Type", userHeader, "X-Org-ID"},
+		ExposedHeaders: []string{"Retry-After"}, MaxAge: 600,
+		AllowOriginFunc: noOrigin(d.Origins),
+	}).Handler(mux)
+}
+
+// noOrigin is for a list that is empty, which the library takes for all
+// origins; nil for others.
+func noOrigin(origins []string) func(string) bool {
+	if len(origins) > 0 {
+		return nil
+	}
+	return func(string) bool { return false }
 }
 
 // nothing answers what is asked of no function.

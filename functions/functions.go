@@ -28,6 +28,9 @@ type Deps struct {
 	Users   Users    // who users are
 	Queue   Services // who may bring tasks
 	Front   *url.URL // where the browser goes after the callback; its origin is the only redirect target
+	// Origins are those of pages that may call users' functions, e.g.
+	// https://aurora.example.com.
+	Origins []string
 	// SecureCookies says that browsers reach the functions over HTTPS.
 	SecureCookies bool
 	// MaxAttempts is how often the queue delivers a task.

@@ -33,7 +33,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/telemetry":           {nil, []string{"go.opentelemetry.io/otel/propagation"}},
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
 	"shared/identity":            {[]string{"shared/connect"}, []string{"github.com/coreos/go-oidc"}},
-	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go"}},
+	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors"}},
 	"functions/app":              {everything, everything},
 	"functions/cmd/gcpconnect":   {everything, everything},
 	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},

@@ -71,7 +71,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		backends: backends, log: log,
 		Handlers: functions.Handlers(functions.Deps{
 			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-			OAuth: authority, Users: users, Queue: queue, Front: front,
+			OAuth: authority, Users: users, Queue: queue, Front: front, Origins: cfg.AllowedOrigins(),
 			SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
 		}),
 	}, nil

@@ -36,6 +36,8 @@ type Config struct {
 	BackendURL string `env:"NEXT_PUBLIC_BACKEND_URL"` // required: where browsers reach the functions; the redirect URI is this + /callback
 	FrontURL   string `env:"FRONTURL"`                // required: where the browser goes after the callback
 
+	Origins []string `env:"CORS_ORIGINS"` // origins of pages that may call the functions; default: FRONTURL's
+
 	Auth            string   `env:"AUTH,default=local"`       // who is believed: local (headers; loopback only), backend, oidc
 	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"` // required with AUTH=backend: emails of the accounts that may name users
 	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
@@ -238,6 +240,11 @@ func (c *Config) validate() []error {
 			fault("TASK_TARGET", "must contain {function}, in whose place the function's name goes")
 		}
 	}
+	for _, origin := range c.Origins {
+		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme != "https" && !loopback(u.Hostname()) || u.Scheme+"://"+u.Host != origin {
+			fault("CORS_ORIGINS", "has %q, which is no origin such as https://aurora.example.com", c.show("CORS_ORIGINS", origin))
+		}
+	}
 	c.validateAuth(fault)
 	c.validateBackends(fault)
 	if c.TaskMaxAttempts < 8 || c.TaskMaxAttempts > 100 {
@@ -322,6 +329,18 @@ func (c *Config) ListenHost() string {
 		return "127.0.0.1"
 	}
 	return c.Host
+}
+
+// AllowedOrigins are those of pages that may call the functions.
+func (c *Config) AllowedOrigins() []string {
+	if len(c.Origins) > 0 {
+		return c.Origins
+	}
+	front, err := url.Parse(c.FrontURL)
+	if err != nil {
+		return nil
+	}
+	return []string{front.Scheme + "://" + front.Host}
 }
 
 // RedirectURL is the redirect URI that the OAuth client must list.

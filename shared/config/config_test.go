@@ -90,6 +90,8 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"headers believed off loopback":  {map[string]string{"HOST": "0.0.0.0"}, "HOST"},
 		"headers believed on Cloud Run":  {map[string]string{"K_SERVICE": "login"}, "AUTH local"},
 		"an unknown authentication":      {map[string]string{"AUTH": "none"}, "AUTH is"},
+		"every origin":                   {map[string]string{"CORS_ORIGINS": "*"}, "CORS_ORIGINS has \"*\""},
+		"an origin with a path":          {map[string]string{"CORS_ORIGINS": "https://front.example/"}, "CORS_ORIGINS has \"https://front.example/\""},
 		"a backend of nobody":            {backends("AUTH", "backend"), "BACKEND_SERVICE_ACCOUNTS is missing"},
 		"a backend that is a person":     {backends("AUTH", "backend", "BACKEND_SERVICE_ACCOUNTS", "me@example.com"), "BACKEND_SERVICE_ACCOUNTS has \"me@example.com\""},
 		"users of no issuer":             {backends("AUTH", "oidc", "AUTH_AUDIENCE", "aurora"), "AUTH_ISSUER is missing"},
