@@ -142,6 +142,7 @@ func TestAnswers(t *testing.T) {
 		{"a name that is taken is success", []codes.Code{codes.AlreadyExists}, "", 1},
 		{"an answer that was lost is asked for again under the same name", []codes.Code{codes.DeadlineExceeded, codes.Unavailable}, "", 3},
 		{"the first attempt may have arrived: then the name is taken", []codes.Code{codes.DeadlineExceeded, codes.AlreadyExists}, "", 2},
+		{"a service that is busy or stumbles is asked again", []codes.Code{codes.Aborted, codes.Internal, codes.ResourceExhausted}, "", 4},
 		{"what Cloud Tasks refuses is not repeated", []codes.Code{codes.InvalidArgument}, connect.Invalid, 1},
 		{"a missing queue may be made", []codes.Code{codes.NotFound}, connect.Unavailable, 1},
 		{"a missing permission may be granted", []codes.Code{codes.PermissionDenied}, connect.Unavailable, 1},
@@ -168,6 +169,32 @@ func TestAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnAttemptThatHangsIsRepeated(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	defer close(release)
+	r := &recorder{answer: func(n int) error {
+		if n == 1 {
+			<-release
+		}
+		return nil
+	}}
+	q := open(t, r, nil)
+	began := time.Now()
+	if err := q.Enqueue(t.Context(), connect.Task{Function: "f", Name: "n"}); err != nil || time.Since(began) > 8*time.Second {
+		t.Errorf("Enqueue took %v: %v", time.Since(began), err)
+	}
+}
+
+func TestUnknownFunctionsGetNoTask(t *testing.T) {
+	t.Parallel()
+	r := &recorder{answer: func(int) error { return nil }}
+	q := open(t, r, func(o *cloudtasks.Options) { o.URL = func(string) string { return "" } })
+	if err := q.Enqueue(t.Context(), connect.Task{Function: "f", Name: "n"}); connect.CodeOf(err) != connect.Invalid || len(r.requests) != 0 {
+		t.Errorf("Enqueue: %v after %d requests, want Invalid after none", err, len(r.requests))
 	}
 }
 

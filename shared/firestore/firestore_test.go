@@ -30,6 +30,8 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	emulator := partstest.Firestore(t)
 	t.Run("fields of documents", func(t *testing.T) { testFields(t, emulator.Address) })
+	t.Run("writes", func(t *testing.T) { testWrites(t, emulator.Address) })
+	t.Run("errors of closures", func(t *testing.T) { testClosuresErrors(t, emulator.Address) })
 	t.Run("lost answers", func(t *testing.T) { testLostAnswers(t, emulator.Address) })
 	connecttest.TestStore(t, func(t *testing.T) connect.Store {
 		s, _ := open(t, emulator.Address)

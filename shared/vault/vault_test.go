@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"sync"
@@ -55,7 +56,7 @@ func TestVault(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *parts.Vault){
 		"policy": testPolicy, "sealed": testSealed, "revoked session": testRevokedSession, "given token": testGivenToken,
 		"lost answer": testLostAnswer, "nothing left after delete": testNothingLeft, "expiry": testExpiry, "no store": testNoStore,
-		"refused": testRefused, "closed": testClosed,
+		"refused": testRefused, "renewal": testRenewal, "same token": testSameToken, "closed": testClosed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, running) })
 	}
@@ -184,11 +185,14 @@ func testExpiry(t *testing.T, running *parts.Vault) {
 	}
 }
 
-// counter counts logins.
-type counter struct{ n atomic.Int32 }
+// counter counts requests to paths of an ending: logins by default.
+type counter struct {
+	suffix string
+	n      atomic.Int32
+}
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(r.URL.Path, "/approle/login") {
+	if strings.HasSuffix(r.URL.Path, cmp.Or(c.suffix, "/approle/login")) {
 		c.n.Add(1)
 	}
 	return http.DefaultTransport.RoundTrip(r)

@@ -1,0 +1,70 @@
+package vault_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/parts"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/vault"
+)
+
+// testRenewal: a session is renewed by itself.
+func testRenewal(t *testing.T, running *parts.Vault) {
+	renewals := &counter{suffix: "/renew-self"}
+	v := open(t, running, func(o *vault.Options) { o.Transport = renewals })
+	if _, _, err := v.Get(t.Context(), "none/none"); connect.CodeOf(err) != connect.NotFound {
+		t.Fatal(err)
+	}
+	for range 100 { // the first renewal comes at once
+		if renewals.n.Load() > 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the session is not renewed")
+}
+
+// testSameToken: a Conflict is one, unless it is our own write that stands at
+// the version that it made.
+func testSameToken(t *testing.T, running *parts.Vault) {
+	v := open(t, running, nil)
+	for version := range 2 {
+		if _, err := v.Put(t.Context(), "same/token", token, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The same token at version 2 is not what a write over version 0 made.
+	if _, err := v.Put(t.Context(), "same/token", token, 0); connect.CodeOf(err) != connect.Conflict {
+		t.Errorf("writing over a version that is gone: %v, want Conflict", err)
+	}
+}
+
+// What a namespace is, only Vault Enterprise knows: its header is seen here.
+func TestNamespaceAndTimeOut(t *testing.T) {
+	t.Parallel()
+	namespaces := make(chan string, 10)
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		namespaces <- r.Header.Get("X-Vault-Namespace")
+		<-release
+	}))
+	defer server.Close()
+	defer close(release)
+	v, err := vault.New(vault.Options{Address: server.URL, Namespace: "team", Mount: "gcpconnect", Auth: vault.Auth{Token: "t"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if _, _, err := v.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
+		t.Errorf("a Vault that does not answer: %v, want Unavailable", err)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+	if namespace := <-namespaces; namespace != "team" {
+		t.Errorf("the namespace is %q", namespace)
+	}
+}
