@@ -79,6 +79,7 @@ func Table() []Function {
 		{"projects", CallerUser, []Route{{"GET", "/api/gcp/projects", (*edge).projects}, {"POST", "/api/gcp/projects", (*edge).projects}}},
 		{"project-access", CallerUser, []Route{{"GET", "/api/gcp/sa-project-access", (*edge).projectAccess}, {"POST", "/api/gcp/sa-project-access", (*edge).setProjectAccess}}},
 		{"connection", CallerUser, []Route{{"GET", "/api/gcp/connection", (*edge).connection}}},
+		{"changes", CallerUser, []Route{{"GET", "/api/gcp/changes", (*edge).changes}}},
 		{"resources", CallerUser, []Route{
 			{"GET", "/api/gcp/resources", (*edge).resources},
 			{"GET", "/api/gcp/resources/summary", (*edge).resourceSummary},

@@ -43,7 +43,7 @@ func TestTableListsTheStepsUnderTheirNames(t *testing.T) {
 		"POST /login": "login", "GET /callback": "callback", "GET /gcp/setup/status/{task_id}": "status",
 		"POST /gcp/post-auth-retry": "select-projects", "POST /api/gcp/root-project": "root-project",
 		"POST /api/gcp/force-disconnect": "disconnect", "GET /api/gcp/projects": "projects", "POST /api/gcp/projects": "projects",
-		"POST /api/gcp/sa-project-access": "project-access", "GET /api/gcp/connection": "connection",
+		"POST /api/gcp/sa-project-access": "project-access", "GET /api/gcp/connection": "connection", "GET /api/gcp/changes": "changes",
 		"GET /api/gcp/resources": "resources", "GET /api/gcp/resources/summary": "resources", "POST /api/gcp/discover": "resources",
 		"POST /tasks/discover-project": "discover-project",
 	} {

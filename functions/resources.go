@@ -2,9 +2,7 @@ package functions
 
 import (
 	"net/http"
-	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
 )
@@ -34,15 +32,11 @@ func (e *edge) resources(w http.ResponseWriter, r *http.Request) error {
 	}
 	query := r.URL.Query()
 	q := connect.ResourceQuery{ProjectID: query.Get("project"), Type: query.Get("type"), PageToken: query.Get("page_token")}
-	for name, value := range map[string]string{"project": q.ProjectID, "type": q.Type} {
-		if !utf8.ValidString(value) {
-			return connect.Errorf(connect.Invalid, "%s must be UTF-8.", name)
-		}
+	if err := checkUTF8(query, "project", "type"); err != nil {
+		return err
 	}
-	if size := query.Get("page_size"); size != "" {
-		if q.PageSize, err = strconv.Atoi(size); err != nil || q.PageSize < 1 || q.PageSize > 1000 {
-			return connect.Errorf(connect.Invalid, "page_size must be a number from 1 to 1000.")
-		}
+	if q.PageSize, err = pageSize(query); err != nil {
+		return err
 	}
 	connected, err := e.connected(r, user)
 	if err != nil {
