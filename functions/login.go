@@ -49,7 +49,7 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 // the state's hash, so that logins in several tabs do not disturb each other.
 // A negative lifetime deletes it.
 func (e *edge) cookie(stateHash, value string, lifetime time.Duration) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure but on loopback, where configuration allows plain http
 		Name: e.cookieName(stateHash), Value: value, Path: "/", MaxAge: int(lifetime.Seconds()),
 		HttpOnly: true, Secure: e.SecureCookies,
 		SameSite: http.SameSiteLaxMode, // sent on the top-level redirect from Google

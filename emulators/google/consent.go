@@ -90,10 +90,10 @@ func (s *Server) askConsent(w http.ResponseWriter, r *http.Request) {
 	users := s.world.candidates(req.loginHint)
 	switch {
 	case req.client.AuthError != "":
-		http.Redirect(w, r, s.decide(req, nil, nil, true).String(), http.StatusFound)
+		http.Redirect(w, r, s.decide(req, nil, nil, true).String(), http.StatusFound) //nolint:gosec // to a redirect URI that the client has registered
 		return
 	case slices.Equal(req.prompts, []string{"none"}):
-		http.Redirect(w, r, s.withoutPrompt(req, users).String(), http.StatusFound)
+		http.Redirect(w, r, s.withoutPrompt(req, users).String(), http.StatusFound) //nolint:gosec // likewise
 		return
 	}
 	page := consentPage{Action: r.URL.Path, Client: req.client.Name, Request: r.URL.RawQuery}
@@ -161,7 +161,7 @@ func (s *Server) takeConsent(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
-	http.Redirect(w, r, target.String(), http.StatusFound)
+	http.Redirect(w, r, target.String(), http.StatusFound) //nolint:gosec // likewise
 }
 
 func (s *Server) consent(query url.Values, email string, scopes []string, action string) (*url.URL, *authProblem) {

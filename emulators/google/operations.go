@@ -35,7 +35,7 @@ func (c *call) newOperation(kind string, services []string) *operation {
 		prefix = "acat"
 	}
 	a, b := c.random.Uint64(), c.random.Uint64()
-	uuid := fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", uint32(a), uint16(a>>32), uint16(a>>48)&0xfff, 0x8000|uint16(b)&0x3fff, b>>16)
+	uuid := fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", uint32(a), uint16(a>>32), uint16(a>>48)&0xfff, 0x8000|uint16(b)&0x3fff, b>>16) //nolint:gosec // the parts of a number are meant to be cut
 	return &operation{
 		name: "operations/" + prefix + ".p2-" + c.project.number + "-" + uuid, project: c.project, kind: kind,
 		services: services, doneAt: after(c.now, c.world.scenario.Latencies.Operation),

@@ -37,7 +37,7 @@ func build(ctx context.Context, source, pkg string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", source, err)
 	}
 	for _, file := range files {
-		content, err := os.ReadFile(file)
+		content, err := os.ReadFile(file) //nolint:gosec // of the folder that is built
 		if err != nil {
 			return "", fmt.Errorf("build %s: %w", source, err)
 		}
@@ -49,7 +49,7 @@ func build(ctx context.Context, source, pkg string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	// One builds, others wait: two at once take twice the memory and no less time.
-	lock, err := os.OpenFile(program+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(program+".lock", os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a name that is made here
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
@@ -60,7 +60,7 @@ func build(ctx context.Context, source, pkg string) (string, error) {
 	if _, err := os.Stat(program); err == nil {
 		return program, nil
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program+".new", pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program+".new", pkg) //nolint:gosec // a module of this repository
 	cmd.Dir = source
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", name, err, output)

@@ -67,7 +67,7 @@ func start(name, dir string, stdout *os.File, program string, args ...string) (*
 	}
 	defer func() { _ = log.Close() }() // the process has its own
 	// The process outlives whatever asked for it; stop ends it.
-	cmd := exec.CommandContext(context.Background(), "/bin/sh", append([]string{"-c", leash, name, program}, args...)...)
+	cmd := exec.CommandContext(context.Background(), "/bin/sh", append([]string{"-c", leash, name, program}, args...)...) //nolint:gosec // programs that this package names
 	cmd.Stdout, cmd.Stderr = log, log
 	if stdout != nil {
 		cmd.Stdout = stdout

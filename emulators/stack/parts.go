@@ -189,7 +189,7 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, l
 	}
 	var turn atomic.Uint64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handlers[turn.Add(1)%uint64(n)].ServeHTTP(w, r)
+		handlers[turn.Add(1)%uint64(n)].ServeHTTP(w, r) //nolint:gosec // n is at least 1
 	}), nil
 }
 
@@ -201,7 +201,7 @@ func makeQueue(ctx context.Context, queues *cloudtasks.Client, cfg *config.Confi
 	_, err := queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{
 		Name: cfg.TaskQueue,
 		RetryConfig: &cloudtaskspb.RetryConfig{
-			MaxAttempts: int32(cfg.TaskMaxAttempts), MinBackoff: durationpb.New(time.Second), MaxBackoff: durationpb.New(30 * time.Second),
+			MaxAttempts: int32(cfg.TaskMaxAttempts), MinBackoff: durationpb.New(time.Second), MaxBackoff: durationpb.New(30 * time.Second), //nolint:gosec // at most 100
 			MaxDoublings: 16,
 		},
 	}})

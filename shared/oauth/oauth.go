@@ -51,7 +51,7 @@ const googleIssuer = "https://accounts.google.com"
 // GoogleEndpoints are Google's own
 // (https://accounts.google.com/.well-known/openid-configuration).
 func GoogleEndpoints() Endpoints {
-	return Endpoints{
+	return Endpoints{ //nolint:gosec // addresses, of which one has "token" in it
 		Auth:   "https://accounts.google.com/o/oauth2/v2/auth",
 		Token:  "https://oauth2.googleapis.com/token",
 		Revoke: "https://oauth2.googleapis.com/revoke",

@@ -70,7 +70,7 @@ func mustParseRoles(names []string) []Role {
 // tokenCreator lets its holder mint tokens of a service account. It is granted
 // on the two accounts, never on a project, where it would reach every account
 // of it.
-const tokenCreator = "roles/iam.serviceAccountTokenCreator"
+const tokenCreator = "roles/iam.serviceAccountTokenCreator" //nolint:gosec // the name of a role
 
 // refusedRoles are roles that a setup never grants, with the reason.
 var refusedRoles = map[string]string{

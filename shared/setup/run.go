@@ -111,7 +111,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 	over := false          // under r.mu: an error has ended the whole step
 	// In a new order each time: projects that are slow or never ready cannot
 	// keep the ones behind them from being reached.
-	for _, i := range rand.Perm(len(r.Setup.Projects)) {
+	for _, i := range rand.Perm(len(r.Setup.Projects)) { //nolint:gosec // an order that spreads work, and no secret
 		r.mu.Lock()
 		p := r.Setup.Projects[i].Clone()
 		r.mu.Unlock()
