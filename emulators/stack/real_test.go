@@ -48,7 +48,7 @@ func runReal(t testing.TB, opts stack.Options, s *google.Scenario, body func(*sy
 	if err != nil {
 		t.Fatal(err)
 	}
-	y := &system{Stack: started, t: t, poll: 250 * time.Millisecond}
+	y := &system{Stack: started, t: t, poll: 250 * time.Millisecond, logs: logs}
 	defer func() {
 		if err := started.Stop(t.Context()); err != nil {
 			t.Error(err)

@@ -72,6 +72,7 @@ type system struct {
 	t    testing.TB
 	user *demo.User
 	poll time.Duration // between two looks at a status
+	logs fmt.Stringer
 }
 
 // run starts a system in a bubble, runs body and stops it. The bubble's clock
@@ -98,7 +99,7 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 		if err != nil {
 			t.Fatal(err)
 		}
-		y := &system{Stack: started, t: t, poll: 5 * time.Second}
+		y := &system{Stack: started, t: t, poll: 5 * time.Second, logs: logs}
 		defer func() { // a bubble must not be left with goroutines in it
 			if err := started.Stop(t.Context()); err != nil {
 				t.Error(err)
