@@ -77,7 +77,7 @@
 //	roles          further roles and their permissions
 //	services       further services that exist
 //	latencies      read, iamWrite, createAccount, batchEnable, oauth, operation
-//	propagation    project, account, removal (of grants), accountRead, accountReadCode,
+//	propagation    project, account, group, removal (of grants), accountRead, accountReadCode,
 //	               accountMember, enabledApi, orgPolicy, projectList
 //	pages          size, short
 //	faults         see Fault
