@@ -186,18 +186,6 @@ func (c *call) undeleteServiceAccount() (any, *apiError) {
 	}{a.json()}, nil
 }
 
-func (w *world) renameMember(from, to string) {
-	for _, n := range w.nodes {
-		n.policy.rename(from, to)
-	}
-	for _, p := range w.projects {
-		p.policy.rename(from, to)
-	}
-	for _, a := range w.uids {
-		a.policy.rename(from, to)
-	}
-}
-
 func (c *call) getAccountPolicy() (any, *apiError) {
 	if err := decode(c.body, &empty{}); err != nil {
 		return nil, err
@@ -210,8 +198,7 @@ func (c *call) getAccountPolicy() (any, *apiError) {
 }
 
 func (c *call) setAccountPolicy() (any, *apiError) {
-	delays := c.world.delays(c.project)
-	return c.setPolicy(c.account.policy, onAccount, *delays.Account, *delays.Removal)
+	return c.setPolicy(c.account.policy, onAccount)
 }
 
 // testAccountPermissions answers for a missing account as for one on which the

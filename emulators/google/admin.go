@@ -68,20 +68,21 @@ var adminRoutes = []adminRoute{
 		}{s.CallCounts(), s.Calls()}, nil
 	}},
 	{"GET", "/admin/log", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) {
-		lines := []string{}
+		var log strings.Builder
 		for _, c := range s.Calls() {
-			lines = append(lines, c.String())
+			log.WriteString(c.String() + "\n")
 		}
-		return lines, nil
+		return plainText(log.String()), nil
 	}},
 	{"DELETE", "/admin/calls", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { s.ClearCalls(); return done, nil }},
 	{"GET", "/admin/snapshot", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { return s.Snapshot(), nil }},
+	{"GET", "/admin/diff", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { return asLines(s.Changes()), nil }},
 	{"POST", "/admin/diff", func(s *Server, _ string, _ *http.Request, body []byte) (any, error) {
 		var before Snapshot
 		if err := strictly(body, &before); err != nil {
 			return nil, err
 		}
-		return map[string]any{"changes": append([]string{}, Diff(before, s.Snapshot())...)}, nil
+		return asLines(Diff(before, s.Snapshot())), nil
 	}},
 	{"POST", "/admin/keys/rotate", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { s.RotateKeys(); return done, nil }},
 	{"POST", "/admin/users/{}/revoke", func(s *Server, email string, _ *http.Request, _ []byte) (any, error) {
@@ -108,6 +109,15 @@ var adminRoutes = []adminRoute{
 
 var done = struct{}{}
 
+// A plainText is an answer for people, not JSON.
+type plainText string
+
+func asLines(changes []string) any {
+	return struct {
+		Changes []string `json:"changes"`
+	}{append([]string{}, changes...)} // [] and not null where there are none
+}
+
 func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<20))
 	if err != nil {
@@ -128,6 +138,11 @@ func (s *Server) serveAdmin(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			adminError(w, http.StatusBadRequest, err)
 		default:
+			if text, ok := answer.(plainText); ok {
+				w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+				io.WriteString(w, string(text))
+				return
+			}
 			writeJSON(w, http.StatusOK, answer)
 		}
 		return

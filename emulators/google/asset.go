@@ -175,10 +175,11 @@ func (c *call) searchAllResources() (any, *apiError) {
 	}
 	query := strings.ToLower(q.Get("query"))
 	var found []assetJSON
-	for _, p := range c.world.sortedProjects() {
-		if !p.within(top) {
-			continue
-		}
+	projects := top.beneath
+	if c.project != nil {
+		projects = []*project{c.project}
+	}
+	for _, p := range projects {
 		for _, a := range c.world.assets(p) {
 			if len(types) > 0 && !slices.ContainsFunc(types, func(t *regexp.Regexp) bool { return t.MatchString(a.AssetType) }) {
 				continue

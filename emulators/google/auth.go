@@ -231,12 +231,14 @@ func (c *call) allowed(permission string, chain []*policy) bool {
 
 func (w *world) allowed(p *principal, permission string, chain []*policy, t time.Time) bool {
 	for _, policy := range chain {
-		for key, g := range policy.grants {
-			if !p.members[key.member] || !g.effective(t) || key.condition != "" && !w.scenario.ConditionsHold {
-				continue
-			}
-			if r, _ := w.scenario.role(key.role); r.holds(permission) {
-				return true
+		for member := range p.members {
+			for _, g := range policy.grants[member] {
+				if !g.effective(t) || g.condition != "" && !w.scenario.ConditionsHold {
+					continue
+				}
+				if r, _ := w.scenario.role(g.role); r.holds(permission) {
+					return true
+				}
 			}
 		}
 	}

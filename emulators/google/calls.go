@@ -11,18 +11,20 @@ import (
 // counted too; the consent page, the metadata server and /admin/ are not.
 type Call struct {
 	Time     time.Time     `json:"time"`     // of arrival
-	Duration time.Duration `json:"duration"` // nanoseconds
+	Duration time.Duration `json:"duration"` // nanoseconds; of a call that hangs, until it began to
 	Method   string        `json:"method"`
 	Project  string        `json:"project,omitempty"` // ID, as far as the path names one
 	Caller   string        `json:"caller,omitempty"`  // email
 	Status   int           `json:"status"`            // HTTP; 0: connection reset; 499: the caller left
 	Write    bool          `json:"write,omitempty"`   // of a method that changes the customer's cloud
-	Fault    bool          `json:"fault,omitempty"`   // answered by a fault
+	Fault    bool          `json:"fault,omitempty"`   // answered, cut or lost by a fault
 }
 
-// String is c as a line of a log.
+// String is c as a line of a log, such as
+//
+//	2026-03-01T12:00:00.080Z 200     80ms cloudresourcemanager.projects.get in shop-production by demo@example.com
 func (c Call) String() string {
-	line := fmt.Sprintf("%s %3d %6dms %s", c.Time.UTC().Format("15:04:05.000"), c.Status, c.Duration.Milliseconds(), c.Method)
+	line := fmt.Sprintf("%s %3d %8s %s", c.Time.UTC().Format("2006-01-02T15:04:05.000Z"), c.Status, c.Duration.Round(time.Millisecond), c.Method)
 	if c.Project != "" {
 		line += " in " + c.Project
 	}
@@ -120,19 +122,22 @@ type ConsentSnapshot struct {
 func (s *Server) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock.Now()
+	return s.world.state(s.clock.Now())
+}
+
+func (w *world) state(now time.Time) Snapshot {
 	out := Snapshot{Time: now}
-	for _, p := range s.world.sortedProjects() {
-		out.Projects = append(out.Projects, s.world.snapshot(p, now))
+	for _, p := range w.sortedProjects() {
+		out.Projects = append(out.Projects, w.snapshot(p, now))
 	}
-	for _, g := range s.world.grants {
-		one := ConsentSnapshot{User: g.user, Project: g.project, Scopes: slices.Clone(g.scopes)}
-		for _, t := range s.world.refresh {
-			if t.grant == g && t.alive(now) {
-				one.RefreshTokens++
-			}
+	tokens := map[*consent]int{}
+	for _, t := range w.refresh {
+		if t.alive(now) {
+			tokens[t.grant]++
 		}
-		out.Consents = append(out.Consents, one)
+	}
+	for _, g := range w.grants {
+		out.Consents = append(out.Consents, ConsentSnapshot{User: g.user, Project: g.project, Scopes: slices.Clone(g.scopes), RefreshTokens: tokens[g]})
 	}
 	slices.SortFunc(out.Consents, func(a, b ConsentSnapshot) int {
 		return slices.Compare([]string{a.User, a.Project}, []string{b.User, b.Project})

@@ -84,6 +84,6 @@ func (s *Server) SetPolicy(project string, bindings []Binding) error {
 	if p == nil {
 		return fmt.Errorf("project %q: %w", project, errNotFound)
 	}
-	s.world.replace(p.policy, cloneBindings(bindings), s.clock.Now(), 0, 0)
+	s.world.replace(p.policy, cloneBindings(bindings), s.clock.Now(), spread{})
 	return nil
 }

@@ -4,14 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 )
 
-// Diff says what changed from one snapshot to another: a line for each thing
-// that was added (+), removed (-) or changed (~), in the order of projects, e.g.
+// Diff says what changed from one snapshot to another: a sorted line for each
+// thing that was added (+), removed (-) or changed (~), such as
 //
-//   - project-001 binding roles/viewer serviceAccount:a@b.iam.gserviceaccount.com
+//   - project-001 binding roles/viewer serviceAccount:a@project-001.iam.gserviceaccount.com
+//     ~ project-001 project ACTIVE, billing true -> ACTIVE, billing false
 //
 // Bindings are compared member by member. Snapshots of equal state give nil.
 func Diff(before, after Snapshot) []string {
@@ -32,6 +34,16 @@ func Diff(before, after Snapshot) []string {
 		}
 	}
 	return lines
+}
+
+// Changes is the Diff from the scenario's beginning to now.
+func (s *Server) Changes() []string {
+	s.mu.Lock()
+	started := s.world.started
+	random := mathrand.New(mathrand.NewPCG(s.seed, seedOfRuns)) //nolint:gosec // so that IDs are those of the beginning
+	beginning := newWorld(s.loaded.clone(), random, started).state(started)
+	s.mu.Unlock()
+	return Diff(beginning, s.Snapshot())
 }
 
 // facts are the things of a snapshot by name, each with what may change of it.

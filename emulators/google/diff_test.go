@@ -2,9 +2,10 @@ package google
 
 import (
 	"encoding/json"
-	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/google/go-cmp/cmp"
@@ -38,17 +39,100 @@ func TestDiffSaysWhatChanged(t *testing.T) {
 			t.Errorf("the way back: %q, want the opposite of %q", line, created[i])
 		}
 	}
+	if diff := cmp.Diff(created, r.Changes()); diff != "" {
+		t.Errorf("since the beginning (-want +got):\n%s", diff)
+	}
 	// By the administrative endpoint too.
 	encoded := must(json.Marshal(before))(t)
-	req := must(http.NewRequestWithContext(t.Context(), http.MethodPost, r.base+"/admin/diff", strings.NewReader(string(encoded))))(t)
-	resp := must(r.http.Do(req))(t)
-	defer resp.Body.Close()
-	var answer struct{ Changes []string }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
-		t.Fatal(err)
+	for verb, body := range map[string]string{"POST": string(encoded), "GET": ""} {
+		answer := httptest.NewRecorder()
+		r.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), verb, "/admin/diff", strings.NewReader(body)))
+		if diff := cmp.Diff(map[string][]string{"changes": created}, decoded[map[string][]string](t, answer.Body.Bytes())); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", verb, diff)
+		}
 	}
-	if diff := cmp.Diff(created, answer.Changes); diff != "" {
-		t.Errorf("the endpoint's answer (-want +got):\n%s", diff)
+	r.Reset()
+	answer := httptest.NewRecorder()
+	r.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/admin/diff", nil))
+	if got := decoded[map[string][]string](t, answer.Body.Bytes())["changes"]; got == nil || len(got) != 0 {
+		t.Errorf("after a reset: %q", got)
+	}
+}
+
+func decoded[T any](t *testing.T, data []byte) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+	return v
+}
+
+// TestDiffHasALineForEachKindOfThing goes through all that can come, go and
+// change.
+func TestDiffHasALineForEachKindOfThing(t *testing.T) {
+	t.Parallel()
+	member := []string{"user:a@example.com"}
+	before := Snapshot{Projects: []ProjectSnapshot{
+		{ID: "project-1", State: "ACTIVE", BillingEnabled: true, EnabledAPIs: []string{"dns.googleapis.com"},
+			Bindings: []Binding{{Role: "roles/viewer", Members: member}},
+			ServiceAccounts: []AccountSnapshot{
+				{Email: "old@p", UniqueID: "1"},
+				{Email: "kept@p", UniqueID: "2", Bindings: []Binding{{Role: "roles/iam.serviceAccountUser", Members: member}}},
+			},
+			OrgPolicies: map[string]PolicySpec{"c.one": {Rules: []PolicyRule{{DenyAll: true}}}}},
+		{ID: "project-2", State: "ACTIVE"},
+	}}
+	after := Snapshot{Projects: []ProjectSnapshot{
+		{ID: "project-1", State: "ACTIVE", EnabledAPIs: []string{"run.googleapis.com"},
+			Bindings: []Binding{
+				{Role: "roles/viewer", Members: member, Condition: &Condition{Title: "soon", Expression: "true"}},
+			},
+			ServiceAccounts: []AccountSnapshot{{Email: "kept@p", UniqueID: "2", Disabled: true}},
+			OrgPolicies:     map[string]PolicySpec{"c.one": {Rules: []PolicyRule{{AllowAll: true}}}}},
+	}, Consents: []ConsentSnapshot{{User: "a@example.com", Project: "project-1", Scopes: []string{"openid"}, RefreshTokens: 1}}}
+	want := []string{
+		`+ consent a@example.com project-1 openid, 1 refresh tokens`,
+		`~ project-1 account kept@p {"description":"","disabled":false,"displayName":"","uniqueId":"2"} -> {"description":"","disabled":true,"displayName":"","uniqueId":"2"}`,
+		`- project-1 account kept@p binding roles/iam.serviceAccountUser user:a@example.com`,
+		`- project-1 account old@p {"description":"","disabled":false,"displayName":"","uniqueId":"1"}`,
+		`- project-1 api dns.googleapis.com`,
+		`+ project-1 api run.googleapis.com`,
+		`+ project-1 binding roles/viewer if {"title":"soon","expression":"true"} user:a@example.com`,
+		`- project-1 binding roles/viewer user:a@example.com`,
+		`~ project-1 policy c.one {"rules":[{"denyAll":true}]} -> {"rules":[{"allowAll":true}]}`,
+		`~ project-1 project ACTIVE, billing true -> ACTIVE, billing false`,
+		`- project-2 project ACTIVE, billing false`,
+	}
+	if diff := cmp.Diff(want, Diff(before, after)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheLogHasALineACall(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) {
+		s.Latencies.Read = Duration(80 * time.Millisecond)
+		s.Faults = []Fault{{Method: "iam.*", Reset: true}}
+	})
+	user := r.as(demo)
+	must(user.v1.Projects.List().Do())(t)
+	must(user.v3.Projects.Get("projects/210448675301").Do())(t)
+	r.raw(t, "GET", "/cloudresourcemanager/v1/projects/no-such-project", "unknown", "")
+	user.create(shop, "connect-agent")
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/admin/log", nil))
+	want := `2026-03-01T12:00:00.000Z 200     80ms cloudresourcemanager.projects.list by demo@example.com
+2026-03-01T12:00:00.080Z 200     80ms cloudresourcemanager.projects.get in shop-production by demo@example.com
+2026-03-01T12:00:00.160Z 401     80ms cloudresourcemanager.projects.get in no-such-project
+2026-03-01T12:00:00.240Z   0       0s iam.serviceAccounts.create in shop-production by demo@example.com (fault)
+`
+	if diff := cmp.Diff(want, w.Body.String()); diff != "" || w.Header().Get("Content-Type") != "text/plain; charset=UTF-8" {
+		t.Errorf("%s (-want +got):\n%s", w.Header().Get("Content-Type"), diff)
+	}
+	w = httptest.NewRecorder()
+	r.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/admin/calls?detail=true", nil))
+	if diff := cmp.Diff(r.Calls(), decoded[struct{ Calls []Call }](t, w.Body.Bytes()).Calls); diff != "" {
+		t.Errorf("as JSON (-want +got):\n%s", diff)
 	}
 }
 
@@ -85,7 +169,7 @@ func TestTheSameSeedGivesTheSameRun(t *testing.T) {
 	if cmp.Equal(first, play(8)) {
 		t.Error("another seed gave the same run")
 	}
-	if !strings.HasPrefix(first[0], "12:00:00.000 ") || !strings.Contains(strings.Join(first, "\n"), "(fault)") ||
+	if !strings.HasPrefix(first[0], "2026-03-01T12:00:00.000Z ") || !strings.Contains(strings.Join(first, "\n"), "(fault)") ||
 		!strings.Contains(first[0], "cloudresourcemanager.projects.getIamPolicy in "+shop+" by "+demo) {
 		t.Errorf("a line of the log is %q", first[0])
 	}

@@ -77,7 +77,7 @@
 //	roles          further roles and their permissions
 //	services       further services that exist
 //	latencies      read, iamWrite, createAccount, batchEnable, oauth, operation
-//	propagation    project, account, removal (of grants), accountRead, accountReadCode,
+//	propagation    project, account, group, removal (of grants), accountRead, accountReadCode,
 //	               accountMember, enabledApi, orgPolicy, projectList
 //	pages          size, short
 //	faults         see Fault
@@ -99,9 +99,10 @@
 //	PUT    /admin/latencies              {"latencies": {}, "propagation": {}}, what is given changes
 //	GET    /admin/calls                  Counts; ?detail=true adds the calls
 //	DELETE /admin/calls
-//	GET    /admin/log                    the calls as lines to read
+//	GET    /admin/log                    the calls as text, a line each (see Call.String)
 //	GET    /admin/snapshot               Snapshot
-//	POST   /admin/diff                   a Snapshot of before: what has changed since
+//	GET    /admin/diff                   {"changes": []}: what has changed since the beginning (see Diff)
+//	POST   /admin/diff                   a Snapshot of before: what has changed since then
 //	POST   /admin/keys/rotate            sign ID tokens with a new key
 //	POST   /admin/users/EMAIL/revoke     all that the user granted
 //	POST   /admin/users/EMAIL/rapt       refreshes fail with invalid_rapt

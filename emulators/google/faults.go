@@ -1,14 +1,19 @@
 package google
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// A Fault makes calls fail or slow. The first that strikes a call counts.
-// Empty selectors match everything; * in them stands for any characters.
+// A Fault makes calls fail, slow or silent. The first that strikes a call
+// counts. Empty selectors match everything; * in them stands for any
+// characters. A fault answers (Code, OAuthError), resets or hangs, and each of
+// these may come after a delay; Truncate goes with Code or alone.
 type Fault struct {
 	Method  string `json:"method,omitempty"`  // e.g. "serviceusage.services.*"
 	Project string `json:"project,omitempty"` // project ID
@@ -20,7 +25,7 @@ type Fault struct {
 	Count       int     `json:"count,omitempty"`       // calls to strike after that; 0: all
 	Probability float64 `json:"probability,omitempty"` // of striking a matching call; 0: 1
 
-	// Code is the HTTP code of the answer; 0 with no Reset is a delay only.
+	// Code is the HTTP code of an answer in place of the real one.
 	Code    int    `json:"code,omitempty"`
 	Status  string `json:"status,omitempty"`  // default: the usual one for Code
 	Reason  string `json:"reason,omitempty"`  // of ErrorInfo; "": no details
@@ -32,10 +37,14 @@ type Fault struct {
 
 	RetryAfter Duration `json:"retryAfter,omitempty"` // header Retry-After
 	Delay      Duration `json:"delay,omitempty"`      // on top of the latency
-	Reset      bool     `json:"reset,omitempty"`      // close the connection without an answer
-	Hang       bool     `json:"hang,omitempty"`       // answer nothing until the caller leaves
-	Truncate   bool     `json:"truncate,omitempty"`   // do what was asked for and cut the answer in its middle
-	// AfterEffect does what was asked for and then loses the answer.
+	Reset      bool     `json:"reset,omitempty"`      // the connection breaks without an answer
+	Hang       bool     `json:"hang,omitempty"`       // nothing comes until the caller leaves
+	// Truncate cuts the answer in its middle: the headers promise all of it,
+	// half of it comes, and the connection closes. What was asked for is done,
+	// unless Code says that it was refused.
+	Truncate bool `json:"truncate,omitempty"`
+	// AfterEffect does what was asked for and then loses the answer to Code,
+	// Reset or Hang; without it these leave everything as it was.
 	AfterEffect bool `json:"afterEffect,omitempty"`
 }
 
@@ -61,11 +70,19 @@ func (f *findings) fault(path string, fault *Fault) {
 	if fault.Delay == Never || fault.RetryAfter == Never {
 		f.add(path, "delay and retryAfter must end")
 	}
-	if !fault.answers() && fault.Delay == 0 && !fault.Truncate {
-		f.add(path, "does nothing: give it a code, oauthError, reset, hang, truncate or delay")
+	ways := 0
+	for _, way := range []bool{fault.Code != 0 || fault.OAuthError != "", fault.Reset, fault.Hang} {
+		if way {
+			ways++
+		}
 	}
-	if fault.answers() && fault.Truncate {
-		f.add(path+".truncate", "cuts the answer of a call that has one: it goes with no other answer")
+	switch {
+	case ways == 0 && !fault.Truncate && fault.Delay == 0:
+		f.add(path, "does nothing: give it a code, oauthError, reset, hang, truncate or delay")
+	case ways > 1 || fault.Truncate && (fault.Reset || fault.Hang):
+		f.add(path, "contradicts itself: a call is answered, reset or hangs, and only an answer can be cut")
+	case fault.AfterEffect && ways == 0:
+		f.add(path+".afterEffect", "loses no answer: give it a code, oauthError, reset or hang")
 	}
 }
 
@@ -109,11 +126,13 @@ func (f *Fault) code() int {
 }
 
 func (f *Fault) answer(w http.ResponseWriter, r *http.Request, m *method) {
-	if f.Hang {
+	switch {
+	case f.Hang:
 		<-r.Context().Done()
-	}
-	if f.Hang || f.Reset {
-		panic(http.ErrAbortHandler) // net/http closes the connection
+		panic(http.ErrAbortHandler) // the connection has ended, or ends now
+	case f.Reset:
+		breakConnection(w)
+		return
 	}
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(int(seconds(f.RetryAfter))))
@@ -148,14 +167,41 @@ func (f *Fault) answer(w http.ResponseWriter, r *http.Request, m *method) {
 	writeError(w, e, m.api.withErrors)
 }
 
-// truncated is a writer that sends half of an answer and closes the connection.
-type truncated struct{ http.ResponseWriter }
-
-func (t truncated) Write(body []byte) (int, error) {
-	_, _ = t.ResponseWriter.Write(body[:len(body)/2])
-	_ = http.NewResponseController(t.ResponseWriter).Flush()
-	panic(http.ErrAbortHandler) // net/http closes the connection
+// breakConnection ends a connection as a crashed peer does: by a TCP reset
+// where there is TCP, or else by closing it.
+func breakConnection(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // net/http closes the connection
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // where it fails, closing has to do
+	}
+	_ = conn.Close() // it is broken either way
 }
+
+// truncate writes an answer whose headers promise all of it and whose body
+// ends half way. It does not return.
+func truncate(w http.ResponseWriter, write func(http.ResponseWriter)) {
+	whole := &heldAnswer{header: w.Header(), code: http.StatusOK}
+	write(whole)
+	w.Header().Set("Content-Length", strconv.Itoa(whole.body.Len()))
+	w.WriteHeader(whole.code)
+	w.Write(whole.body.Bytes()[:whole.body.Len()/2])
+	_ = http.NewResponseController(w).Flush() // else net/http might drop all of it
+	panic(http.ErrAbortHandler)               // net/http closes the connection
+}
+
+// A heldAnswer keeps an answer back until it is known how long it is.
+type heldAnswer struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (h *heldAnswer) Header() http.Header         { return h.header }
+func (h *heldAnswer) WriteHeader(code int)        { h.code = code }
+func (h *heldAnswer) Write(p []byte) (int, error) { return h.body.Write(p) }
 
 func seconds(d Duration) int64 { return (int64(d) + 999_999_999) / 1_000_000_000 }
 

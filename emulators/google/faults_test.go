@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +94,116 @@ func TestACallThatHangsEndsWithItsCaller(t *testing.T) {
 	}
 }
 
+// TestWhatFaultsDoToACall is each way in which a call can go wrong: what its
+// caller gets, what stays behind at Google, and what the record says of it. A
+// caller must take every one of them for "it may have happened".
+func TestWhatFaultsDoToACall(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		fault    Fault
+		want     string // what the caller gets
+		created  bool   // what the call asked for is done
+		recorded int
+	}{
+		"delayed":                       {Fault{Delay: Duration(time.Minute)}, "200", true, 200},
+		"refused":                       {Fault{Code: 503}, "503", false, 503},
+		"refused after a while":         {Fault{Code: 503, Delay: Duration(time.Minute)}, "503", false, 503},
+		"refused after its effect":      {Fault{Code: 503, AfterEffect: true}, "503", true, 503},
+		"reset":                         {Fault{Reset: true}, "connection reset", false, 0},
+		"reset after its effect":        {Fault{Reset: true, AfterEffect: true}, "connection reset", true, 0},
+		"hanging":                       {Fault{Hang: true}, "time is up", false, 499},
+		"hanging after its effect":      {Fault{Hang: true, AfterEffect: true}, "time is up", true, 499},
+		"cut in its answer":             {Fault{Truncate: true}, "half of 200", true, 200},
+		"cut in its refusal":            {Fault{Truncate: true, Code: 429}, "half of 429", false, 429},
+		"cut in its refusal afterwards": {Fault{Truncate: true, Code: 429, AfterEffect: true}, "half of 429", true, 429},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			server := httptest.NewServer(r.Server) // over TCP, where connections can be reset
+			t.Cleanup(server.Close)
+			test.fault.Method, test.fault.Count = "iam.serviceAccounts.create", 1
+			if err := r.AddFault(test.fault); err != nil {
+				t.Fatal(err)
+			}
+			token, began := must(r.MintToken(demo))(t), r.clock.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if test.fault.Hang {
+				go func() { // once it is known to hang, its caller gives up
+					for len(r.Calls()) == 0 && ctx.Err() == nil {
+						runtime.Gosched()
+					}
+					cancel()
+				}()
+			}
+			req := must(http.NewRequestWithContext(ctx, "POST", server.URL+"/iam/v1/projects/"+shop+"/serviceAccounts", strings.NewReader(`{"accountId": "connect-agent"}`)))(t)
+			req.Header.Set("Authorization", "Bearer "+token)
+			if got := outcome(server.Client().Do(req)); got != test.want {
+				t.Errorf("the caller gets %q, want %q", got, test.want)
+			}
+			project, _ := r.Project(shop)
+			created := slices.ContainsFunc(project.ServiceAccounts, func(a AccountSnapshot) bool { return strings.HasPrefix(a.Email, "connect-agent@") })
+			if created != test.created {
+				t.Errorf("the account is created: %v", created)
+			}
+			calls := r.Calls()
+			if len(calls) != 1 || calls[0].Status != test.recorded || calls[0].Fault != (test.fault.answers() || test.fault.Truncate) {
+				t.Errorf("recorded %v", calls)
+			}
+			if took := r.clock.Now().Sub(began); took != time.Duration(test.fault.Delay) {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// outcome names what a caller gets.
+func outcome(resp *http.Response, err error) string {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "time is up"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "connection reset"
+	case err != nil:
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF) && int64(len(body)) == resp.ContentLength/2:
+		return fmt.Sprintf("half of %d", resp.StatusCode)
+	case err != nil:
+		return err.Error()
+	}
+	return fmt.Sprint(resp.StatusCode)
+}
+
+func TestProbabilityIsThatOfTheSeed(t *testing.T) {
+	t.Parallel()
+	strikes := func(seed uint64) string {
+		clock := newClock()
+		r := serveRig(t, Options{Clock: clock, Seed: seed}, clock)
+		if err := r.AddFault(Fault{Code: 503, Probability: 0.3}); err != nil {
+			t.Fatal(err)
+		}
+		token := must(r.MintToken(demo))(t)
+		var out strings.Builder
+		for range 200 {
+			out.WriteByte("0123456789"[r.status(t, shop, token)/100])
+		}
+		return out.String()
+	}
+	first := strikes(1)
+	if n := strings.Count(first, "5"); n < 40 || n > 80 {
+		t.Errorf("strikes %d of 200 calls, want about 60", n)
+	}
+	if first != strikes(1) || first == strikes(2) {
+		t.Error("who is struck must follow from the seed")
+	}
+}
+
 func TestAnswerLostAfterEffect(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) {
@@ -116,7 +230,9 @@ func TestFaultsAreChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for name, f := range map[string]Fault{
-		"does nothing": {Method: "iam.*"}, "matches nothing": {Method: "iam.nothing", Code: 500}, "no error": {Code: 200}, "no probability": {Code: 500, Probability: 2},
+		"does nothing": {Method: "iam.*"}, "matches nothing": {Method: "iam.nothing", Code: 500}, "is no error": {Code: 200}, "has no probability": {Code: 500, Probability: 2},
+		"resets and answers": {Code: 500, Reset: true}, "hangs and resets": {Hang: true, Reset: true}, "cuts nothing": {Truncate: true, Hang: true},
+		"loses no answer": {Delay: Duration(time.Second), AfterEffect: true}, "never ends": {Delay: Never},
 	} {
 		if err := r.AddFault(f); err == nil {
 			t.Errorf("a fault that %s is accepted", name)

@@ -31,10 +31,8 @@ type signingKey struct {
 // one before it, as at Google, so that tokens outlive a rotation.
 const keptKeys = 2
 
-// rotate begins a new key.
+// rotate begins a new key. It needs the lock.
 func (s *signer) rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		panic("no RSA key: " + err.Error()) // of a size that is always possible
@@ -47,20 +45,21 @@ func (s *signer) rotate() {
 // all returns the published keys, the newest first.
 func (s *signer) all() []signingKey {
 	s.mu.Lock()
-	none := len(s.keys) == 0
-	s.mu.Unlock()
-	if none {
+	defer s.mu.Unlock()
+	if len(s.keys) == 0 {
 		s.rotate()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return slices.Clone(s.keys)
 }
 
 // RotateKeys signs ID tokens with a new key from now on. The one before stays
 // published; those before that one are good no more.
 func (s *Server) RotateKeys() {
-	s.keys.all() // there is one to follow
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	if len(s.keys.keys) == 0 {
+		s.keys.rotate() // there is one to follow
+	}
 	s.keys.rotate()
 }
 

@@ -26,9 +26,11 @@ func (c *call) checkMembers(p *policy, bindings []Binding, where scope) *apiErro
 			}
 		}
 	}
+	legacy := c.world.effectivePolicy(&c.project.node, domainRestricted, c.now)
+	managed := c.world.effectivePolicy(&c.project.node, managedMembers, c.now)
 	for _, b := range bindings {
 		for _, m := range b.Members {
-			if err := c.restricted(m); err != nil {
+			if err := c.restricted(m, legacy, managed); err != nil {
 				return err
 			}
 		}
@@ -64,7 +66,7 @@ func (c *call) checkOwners(p *policy, bindings []Binding) *apiError {
 				continue
 			}
 			people++
-			if g := p.grants[keyOf(b, m)]; g != nil && g.until.IsZero() {
+			if g := p.grant(keyOf(b, m)); g != nil && g.until.IsZero() {
 				continue // was owner before
 			}
 			reason := "SOLO_MUST_INVITE_OWNERS"
@@ -105,17 +107,15 @@ const (
 
 // restricted applies domain-restricted sharing, the legacy constraint and the
 // managed one, as they have effect now.
-func (c *call) restricted(member string) *apiError {
+func (c *call) restricted(member string, legacy, managed *PolicySpec) *apiError {
 	if strings.HasPrefix(member, "deleted:") || strings.HasPrefix(member, "project") {
 		return nil
 	}
 	home := c.world.homeOf(member)
-	legacy := c.world.effectivePolicy(&c.project.node, domainRestricted, c.now)
 	if !legacy.allowsAll() && (home == nil || !legacy.allows(home.CustomerID, "is:"+home.CustomerID, "under:organizations/"+home.ID)) {
 		return precondition("%s", customerNotPermittedMsg).with(
 			preconditionFailure("constraints/"+domainRestricted, orgResourcePrefix+"projects/"+c.project.id, customerNotPermittedMsg))
 	}
-	managed := c.world.effectivePolicy(&c.project.node, managedMembers, c.now)
 	if !managed.enforced() {
 		return nil
 	}

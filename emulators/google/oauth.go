@@ -69,11 +69,13 @@ type authCode struct {
 	used    bool
 }
 
+// A holder has refresh tokens: a client, of a user.
+type holder struct{ user, client string }
+
 type refreshToken struct {
 	user, client string
 	scopes       []string
 	grant        *consent
-	round        int
 	expires      time.Time
 	dead         bool
 }

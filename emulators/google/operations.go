@@ -92,12 +92,17 @@ func (c *call) busy() *apiError {
 	if !c.world.scenario.ExclusiveOperations {
 		return nil
 	}
-	for _, op := range c.world.ops {
-		if op.project == c.project && c.now.Before(op.doneAt) {
-			return precondition("Another activation or deactivation is in progress for the following service(s): %s.", strings.Join(op.services, ","))
-		}
+	// One at a time means that only the last can be under way.
+	if op := c.project.lastChange; op != nil && c.now.Before(op.doneAt) {
+		return precondition("Another activation or deactivation is in progress for the following service(s): %s.", strings.Join(op.services, ","))
 	}
 	return nil
+}
+
+// begin lets an operation run.
+func (w *world) begin(op *operation) {
+	w.ops[op.name] = op
+	op.project.lastChange = op
 }
 
 // rpcCode is the number of a google.rpc.Code.

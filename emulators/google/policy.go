@@ -16,17 +16,19 @@ import (
 // its grants has effect. Reads see the first, permissions the second, and
 // between them lies Google's propagation.
 type policy struct {
+	project  *project // whose it is; nil: a folder's, an organization's, an account's
 	bindings []Binding
 	etag     uint64
-	grants   map[grantKey]*grant
+	grants   map[string][]*grant // by member: asking for one must not cost what all do
 }
 
 type grantKey struct{ role, member, condition string }
 
 // A grant has effect from a time until another.
 type grant struct {
-	from  time.Time // zero: always
-	until time.Time // zero: it has not been removed
+	role, condition string
+	from            time.Time // zero: always
+	until           time.Time // zero: it has not been removed
 }
 
 func (g *grant) effective(t time.Time) bool {
@@ -42,50 +44,107 @@ func keyOf(b Binding, member string) grantKey {
 	return key
 }
 
+// grant finds a grant; nil: there is none.
+func (p *policy) grant(key grantKey) *grant {
+	for _, g := range p.grants[key.member] {
+		if g.role == key.role && g.condition == key.condition {
+			return g
+		}
+	}
+	return nil
+}
+
+// names reports whether a principal has or had a grant.
+func (p *policy) names(who *principal) bool {
+	for member := range who.members {
+		if p.grants[member] != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // newPolicy makes a policy that has effect at once and always had.
-func (w *world) newPolicy(bindings []Binding) *policy {
+func (w *world) newPolicy(owner *project, bindings []Binding) *policy {
 	w.etags++
-	p := &policy{bindings: tidy(bindings), etag: w.etags, grants: map[grantKey]*grant{}}
+	p := &policy{project: owner, bindings: tidy(bindings), etag: w.etags, grants: map[string][]*grant{}}
 	for _, b := range p.bindings {
 		for _, m := range b.Members {
-			p.grants[keyOf(b, m)] = &grant{}
+			w.grant(p, keyOf(b, m), time.Time{})
 		}
 	}
 	return p
 }
 
-// replace sets what the policy says. New grants have effect after delay, those
-// removed cease after removal, and those kept go on undisturbed: setting a
+// grant adds a grant that has effect from a time on.
+func (w *world) grant(p *policy, key grantKey, from time.Time) {
+	p.grants[key.member] = append(p.grants[key.member], &grant{role: key.role, condition: key.condition, from: from})
+	w.remember(key.member, p)
+}
+
+// replace sets what the policy says. New grants have effect after their delay,
+// those removed cease after theirs, and those kept go on undisturbed: setting a
 // policy again never takes a role away from who keeps it.
-func (w *world) replace(p *policy, bindings []Binding, now time.Time, delay, removal Duration) {
+func (w *world) replace(p *policy, bindings []Binding, now time.Time, delays spread) {
 	w.etags++
 	p.bindings, p.etag = tidy(bindings), w.etags
-	kept := map[grantKey]bool{}
+	kept := map[*grant]bool{}
 	for _, b := range p.bindings {
 		for _, m := range b.Members {
 			key := keyOf(b, m)
-			kept[key] = true
-			switch g := p.grants[key]; {
-			case g == nil || !g.until.IsZero() && !now.Before(g.until):
-				p.grants[key] = &grant{from: after(now, delay)}
+			g := p.grant(key)
+			if g != nil && !g.until.IsZero() && !now.Before(g.until) { // it ceased: this is another
+				p.forget(m, g)
+				g = nil
+			}
+			if g == nil {
+				w.grant(p, key, after(now, delays.of(m)))
+				g = p.grant(key)
+			}
+			g.until = time.Time{}
+			kept[g] = true
+		}
+	}
+	for member, grants := range p.grants {
+		for _, g := range slices.Clone(grants) {
+			switch {
+			case kept[g] || !g.until.IsZero():
+			case !g.effective(now): // it never came to effect
+				p.forget(member, g)
 			default:
-				g.until = time.Time{}
+				g.until = after(now, delays.removal)
 			}
 		}
 	}
-	for key, g := range p.grants {
-		if kept[key] || !g.until.IsZero() {
-			continue
-		}
-		if !g.effective(now) { // it never came to effect
-			delete(p.grants, key)
-			continue
-		}
-		g.until = after(now, removal)
+}
+
+func (p *policy) forget(member string, g *grant) {
+	p.grants[member] = slices.DeleteFunc(p.grants[member], func(other *grant) bool { return other == g })
+	if len(p.grants[member]) == 0 {
+		delete(p.grants, member)
 	}
 }
 
-// rename follows a service account that was deleted or came back.
+// A spread is how long changes of one policy take to have effect.
+type spread struct{ grant, group, removal Duration }
+
+// of is how long a grant to a member takes: one through a group takes longer.
+func (s spread) of(member string) Duration {
+	if strings.HasPrefix(member, "group:") || strings.HasPrefix(member, "domain:") {
+		return s.group
+	}
+	return s.grant
+}
+
+// renameMember follows a service account that was deleted or came back.
+func (w *world) renameMember(from, to string) {
+	for p := range w.policies[from] {
+		p.rename(from, to)
+		w.remember(to, p)
+	}
+	delete(w.policies, from)
+}
+
 func (p *policy) rename(from, to string) {
 	for i := range p.bindings {
 		members := slices.Clone(p.bindings[i].Members)
@@ -96,12 +155,9 @@ func (p *policy) rename(from, to string) {
 		}
 		p.bindings[i].Members = members
 	}
-	for key, g := range p.grants {
-		if key.member == from {
-			delete(p.grants, key)
-			key.member = to
-			p.grants[key] = g
-		}
+	if grants := p.grants[from]; grants != nil {
+		delete(p.grants, from)
+		p.grants[to] = append(p.grants[to], grants...)
 	}
 }
 
@@ -222,7 +278,7 @@ func checkVersion(v int) *apiError {
 }
 
 // setPolicy is setIamPolicy on any resource.
-func (c *call) setPolicy(p *policy, where scope, delay, removal Duration) (any, *apiError) {
+func (c *call) setPolicy(p *policy, where scope) (any, *apiError) {
 	var req setPolicyRequest
 	if err := decode(c.body, &req); err != nil {
 		return nil, err
@@ -253,7 +309,7 @@ func (c *call) setPolicy(p *policy, where scope, delay, removal Duration) (any, 
 	if err := c.checkMembers(p, bindings, where); err != nil {
 		return nil, err
 	}
-	c.world.replace(p, bindings, c.now, delay, removal)
+	c.world.replace(p, bindings, c.now, c.world.spread(c.project, where))
 	return p.view(3), nil
 }
 

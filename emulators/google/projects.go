@@ -1,6 +1,7 @@
 package google
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,14 +106,9 @@ func (c *call) visibleProjects(query, stateField string) ([]*project, string, *a
 	}
 	var visible []*project
 	var keys []string
-	all := c.world.sortedProjects()
-	first, found := slices.BinarySearchFunc(all, c.pageAfter(), func(p *project, id string) int { return strings.Compare(p.id, id) })
-	if found {
-		first++
-	}
 	// One more than a page shows whether there is another: an organization may
 	// have many thousands.
-	for _, p := range all[first:] {
+	for p := range c.world.within(c.caller, c.pageAfter()) {
 		if len(keys) > size {
 			break
 		}
@@ -190,29 +186,25 @@ func (c *call) setProjectPolicy() (any, *apiError) {
 	if !c.project.active() {
 		return nil, precondition("Project %s is not active.", c.project.id)
 	}
-	delays := c.world.delays(c.project)
-	return c.setPolicy(c.project.policy, onProject, *delays.Project, *delays.Removal)
+	return c.setPolicy(c.project.policy, onProject)
 }
 
-// delays are a project's propagation: its own where it has one.
-func (w *world) delays(p *project) GrantDelays {
-	zero := Duration(0)
-	d := GrantDelays{&zero, &zero, &zero}
-	for _, from := range []*GrantDelays{&w.scenario.Propagation.GrantDelays, p.def.Propagation} {
-		if from == nil {
-			continue
-		}
-		if from.Project != nil {
-			d.Project = from.Project
-		}
-		if from.Account != nil {
-			d.Account = from.Account
-		}
-		if from.Removal != nil {
-			d.Removal = from.Removal
+// spread is how long changes of a project's policy, or of one of its
+// accounts', take: as the project says, or else as the scenario does.
+func (w *world) spread(p *project, where scope) spread {
+	var d GrantDelays
+	for _, from := range []*GrantDelays{p.def.Propagation, &w.scenario.Propagation.GrantDelays} {
+		if from != nil {
+			d.Project, d.Account = cmp.Or(d.Project, from.Project), cmp.Or(d.Account, from.Account)
+			d.Group, d.Removal = cmp.Or(d.Group, from.Group), cmp.Or(d.Removal, from.Removal)
 		}
 	}
-	return d
+	zero := Duration(0)
+	grant := cmp.Or(d.Project, &zero)
+	if where == onAccount {
+		grant = cmp.Or(d.Account, &zero)
+	}
+	return spread{grant: *grant, group: *cmp.Or(d.Group, grant), removal: *cmp.Or(d.Removal, &zero)}
 }
 
 // testProjectPermissions asks for no permission itself: a caller without any

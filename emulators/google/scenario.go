@@ -243,6 +243,9 @@ type Latencies struct {
 type GrantDelays struct {
 	Project *Duration `json:"project,omitempty"` // on projects
 	Account *Duration `json:"account,omitempty"` // on service accounts
+	// Group is for members group: and domain:, which take longer; by default
+	// as long as others.
+	Group   *Duration `json:"group,omitempty"`
 	Removal *Duration `json:"removal,omitempty"` // until a removed binding ceases
 }
 

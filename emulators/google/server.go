@@ -98,9 +98,12 @@ func (s *Server) Load(scenario *Scenario) error {
 	return nil
 }
 
+// seedOfRuns is the second half of every run's seed.
+const seedOfRuns = 0x67637063
+
 // start begins the loaded scenario.
 func (s *Server) start() {
-	s.random = mathrand.New(mathrand.NewPCG(s.seed, 0x67637063)) //nolint:gosec // a run is to be repeated from its seed; tokens and codes come from crypto/rand
+	s.random = mathrand.New(mathrand.NewPCG(s.seed, seedOfRuns)) //nolint:gosec // a run is to be repeated from its seed; tokens and codes come from crypto/rand
 	s.world = newWorld(s.loaded.clone(), s.random, s.clock.Now())
 	s.calls = nil
 	s.quota = map[quotaKey]int{}
@@ -182,23 +185,21 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, m *method, vars m
 			panic(http.ErrAbortHandler) // nothing was done, so nothing must look like an answer
 		}
 	}
-	if fault != nil && fault.Truncate {
-		c.w = truncated{w}
-	}
-	status, write := 0, func() {}
+	status, write := 0, func(http.ResponseWriter) {}
 	if fault == nil || !fault.answers() || fault.AfterEffect {
 		status, write = c.answer()
 	}
-	switch {
-	case fault == nil:
-	case fault.answers():
-		record.Fault = true
-		status, write = fault.code(), func() { fault.answer(w, r, m) }
-	case fault.Truncate:
-		record.Fault = true
+	if fault != nil {
+		record.Fault = fault.answers() || fault.Truncate
+		if fault.answers() {
+			status, write = fault.code(), func(w http.ResponseWriter) { fault.answer(w, r, m) }
+		}
 	}
 	s.record(r.Context(), record, status)
-	write()
+	if fault != nil && fault.Truncate {
+		truncate(w, write)
+	}
+	write(w)
 }
 
 func (s *Server) record(ctx context.Context, c Call, status int) {
@@ -214,26 +215,26 @@ func (s *Server) record(ctx context.Context, c Call, status int) {
 const statusGone = 499
 
 // answer has the effect of the call and returns how to write its answer.
-func (c *call) answer() (status int, write func()) {
+func (c *call) answer() (status int, write func(http.ResponseWriter)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.clock.Now()
 	c.identify() // again: the token may have expired while waiting
 	if c.m.oauth != nil {
 		code, body := c.m.oauth(c)
-		return code, func() {
-			c.w.Header().Set("Pragma", "no-cache")
-			writeJSON(c.w, code, body)
+		return code, func(w http.ResponseWriter) {
+			w.Header().Set("Pragma", "no-cache")
+			writeJSON(w, code, body)
 		}
 	}
 	body, err := c.run()
 	if err != nil {
-		return err.code, func() { writeError(c.w, err, c.m.api.withErrors) }
+		return err.code, func(w http.ResponseWriter) { writeError(w, err, c.m.api.withErrors) }
 	}
 	if raw, err := json.Marshal(body); err == nil {
 		body = json.RawMessage(raw) // within the lock: the answer may share state
 	}
-	return http.StatusOK, func() { writeJSON(c.w, http.StatusOK, body) }
+	return http.StatusOK, func(w http.ResponseWriter) { writeJSON(w, http.StatusOK, body) }
 }
 
 // run checks in Google's order: credentials, scope, quota project, API

@@ -171,7 +171,7 @@ func (c *call) enable(names []string, kind string) (any, *apiError) {
 			return nil, failure.error(name)
 		}
 	}
-	c.world.ops[op.name] = op
+	c.world.begin(op)
 	if op.err == nil {
 		for _, name := range missing {
 			if !slices.ContainsFunc(op.failures, func(f serviceFailureJSON) bool { return f.ServiceID == name }) && !p.pending(name, c.now) {
@@ -214,7 +214,7 @@ func (c *call) disableService() (any, *apiError) {
 		return nil, err
 	}
 	op := c.newOperation("DisableServiceResponse", []string{name})
-	c.world.ops[op.name] = op
+	c.world.begin(op)
 	c.project.services[name].until = op.doneAt
 	return operationJSON{Name: op.name}, nil
 }

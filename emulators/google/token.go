@@ -104,26 +104,18 @@ func (c *call) newAccess(g *consent, user string, client *Client, scopes []strin
 
 func (c *call) newRefresh(code *authCode, client *Client) string {
 	w := c.world
-	var oldest *refreshToken
-	alive := 0
-	for _, t := range w.refresh {
-		if t.user == code.user && t.client == client.ID && t.alive(c.now) {
-			alive++
-			if oldest == nil || t.round < oldest.round {
-				oldest = t
-			}
-		}
+	whose := holder{code.user, client.ID}
+	alive := slices.DeleteFunc(w.held[whose], func(t *refreshToken) bool { return !t.alive(c.now) })
+	if len(alive) >= maxRefreshTokens {
+		alive[0].dead = true // the oldest
+		alive = alive[1:]
 	}
-	if alive >= maxRefreshTokens {
-		oldest.dead = true
-	}
-	w.rounds++
-	t := &refreshToken{user: code.user, client: client.ID, scopes: code.scopes, grant: code.grant, round: w.rounds, expires: c.now.Add(disuse)}
+	t := &refreshToken{user: code.user, client: client.ID, scopes: code.scopes, grant: code.grant, expires: c.now.Add(disuse)}
 	if client.RefreshLifetime > 0 {
 		t.expires = after(c.now, client.RefreshLifetime)
 	}
 	text := "1//0" + secret()
-	w.refresh[text] = t
+	w.refresh[text], w.held[whose] = t, append(alive, t)
 	return text
 }
 
