@@ -233,7 +233,7 @@ func (w *world) allowed(p *principal, permission string, chain []*policy, t time
 	for _, policy := range chain {
 		for member := range p.members {
 			for _, g := range policy.grants[member] {
-				if !g.effective(t) || g.condition != "" && !w.scenario.ConditionsHold {
+				if !g.effective(t) || !g.when.holds(t, w.scenario.ConditionsHold) {
 					continue
 				}
 				if r, _ := w.scenario.role(g.role); r.holds(permission) {

@@ -35,8 +35,8 @@
 //	scope    one field for each scope granted
 //	action   allow or deny
 //
-// or in process by [Server.Authorize]. Conditions are not evaluated (see
-// conditionsHold); deny policies, custom roles as resources, delegation chains,
+// or in process by [Server.Authorize]. Conditions are evaluated where they
+// compare request.time, and others not (see conditionsHold); deny policies, custom roles as resources, delegation chains,
 // partial responses (fields=), organization policies of folders and
 // organizations (but as given in the scenario), tags and request filters beyond
 // the simple are missing. Searches for assets ignore orderBy and readMask, and
@@ -63,7 +63,7 @@
 // A scenario is JSON; the fields are those of [Scenario] and the types below
 // it, default.json is an example. Unknown fields are refused.
 //
-//	users          email, sub, name, domain, refreshError
+//	users          email, sub, name, domain, refreshError, sessionLength
 //	groups         email, members
 //	clients        id, secret, name, redirectUris, anyLoopbackPort, project (that owns it),
 //	               authError, authErrorPage, noRefreshToken, refreshLifetime, timeBasedAccess

@@ -76,6 +76,7 @@ type refreshToken struct {
 	user, client string
 	scopes       []string
 	grant        *consent
+	began        time.Time
 	expires      time.Time
 	dead         bool
 }

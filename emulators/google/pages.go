@@ -29,8 +29,10 @@ func (c *call) page(keys []string, standard, limit int, bound string) (from, to 
 	pages := c.world.scenario.Pages
 	var token pageToken
 	if text := c.r.URL.Query().Get("pageToken"); text != "" {
-		data, err := base64.RawURLEncoding.DecodeString(text)
-		if err != nil || json.Unmarshal(data, &token) != nil || !hmac.Equal(token.MAC, c.pageMAC(token, bound)) {
+		token = readPageToken(text)
+		// Neither base64 nor JSON has one form only, so the text is compared
+		// too: else some altered tokens would be as good as the true one.
+		if token.text() != text || !hmac.Equal(token.MAC, c.pageMAC(token, bound)) {
 			return 0, 0, "", invalid("Request contains an invalid argument.").with(fieldViolation("page_token", "The page token is not valid."))
 		}
 		from = sort.Search(len(keys), func(i int) bool { return keys[i] > token.After })
@@ -54,8 +56,20 @@ func (c *call) page(keys []string, standard, limit int, bound string) (from, to 
 		following.After = keys[to-1]
 	}
 	following.MAC = c.pageMAC(following, bound)
-	encoded, _ := json.Marshal(following) // always encodes
-	return from, to, base64.RawURLEncoding.EncodeToString(encoded), nil
+	return from, to, following.text(), nil
+}
+
+func (t pageToken) text() string {
+	encoded, _ := json.Marshal(t) // always encodes
+	return base64.RawURLEncoding.EncodeToString(encoded)
+}
+
+// readPageToken gives the zero token for what is none.
+func readPageToken(text string) (t pageToken) {
+	if data, err := base64.RawURLEncoding.DecodeString(text); err != nil || json.Unmarshal(data, &t) != nil {
+		return pageToken{}
+	}
+	return t
 }
 
 // pageSize is how many items a page has at most.
@@ -76,12 +90,7 @@ func (c *call) pageSize(standard, limit int) (int, *apiError) {
 
 // pageAfter is where the page begins, if the token is good: page checks that.
 func (c *call) pageAfter() string {
-	var token pageToken
-	data, err := base64.RawURLEncoding.DecodeString(c.r.URL.Query().Get("pageToken"))
-	if err != nil || json.Unmarshal(data, &token) != nil {
-		return ""
-	}
-	return token.After
+	return readPageToken(c.r.URL.Query().Get("pageToken")).After
 }
 
 func (c *call) pageMAC(t pageToken, bound string) []byte {

@@ -27,6 +27,7 @@ type grantKey struct{ role, member, condition string }
 // A grant has effect from a time until another.
 type grant struct {
 	role, condition string
+	when            *when
 	from            time.Time // zero: always
 	until           time.Time // zero: it has not been removed
 }
@@ -78,7 +79,7 @@ func (w *world) newPolicy(owner *project, bindings []Binding) *policy {
 
 // grant adds a grant that has effect from a time on.
 func (w *world) grant(p *policy, key grantKey, from time.Time) {
-	p.grants[key.member] = append(p.grants[key.member], &grant{role: key.role, condition: key.condition, from: from})
+	p.grants[key.member] = append(p.grants[key.member], &grant{role: key.role, condition: key.condition, when: readCondition(key.condition), from: from})
 	w.remember(key.member, p)
 }
 

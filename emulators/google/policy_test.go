@@ -18,6 +18,8 @@ import (
 	crmv3 "google.golang.org/api/cloudresourcemanager/v3"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/api/serviceusage/v1"
+
+	"gcpconnect/shared/setup"
 )
 
 const checkout = "checkout@shop-production.iam.gserviceaccount.com"
@@ -114,20 +116,79 @@ func TestConditionalBindings(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 400, Status: "INVALID_ARGUMENT"})
 }
 
-// Fact (Resource Manager): a member of a conditional binding holds the role
-// only where the condition does.
-func TestConditionsGiveNothingUnlessTheScenarioSaysSo(t *testing.T) {
+// Fact (Resource Manager): bindings are told apart by role and condition, so a
+// member of a conditional one holds the role only while the condition does.
+func TestConditionsAboutTimeHoldByTheClock(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) {
+		s.Users = append(s.Users, User{Email: "contractor@example.com", Sub: "78"})
+	})
+	for condition, want := range map[string]string{ // before, on and after the first of April
+		`request.time < timestamp("2026-04-01T00:00:00Z")`:                                                     "yes no no",
+		`request.time <= timestamp('2026-04-01T00:00:00Z')`:                                                    "yes yes no",
+		`request.time > timestamp("2026-04-01T00:00:00Z")`:                                                     "no no yes",
+		`request.time >= timestamp("2026-04-01T00:00:00Z")`:                                                    "no yes yes",
+		`request.time > timestamp("2026-03-15T00:00:00Z") && request.time < timestamp("2026-04-01T00:00:00Z")`: "yes no no",
+		`request.time < timestamp("never")`:                                                                    "no no no",
+		`resource.name.startsWith("projects/_/buckets/b")`:                                                     "no no no",
+	} {
+		r.clock.set(newClock().now)
+		r.Reset()
+		if err := r.SetPolicy(staging, []Binding{{Role: "roles/run.viewer", Members: []string{"user:contractor@example.com"}, Condition: &Condition{Title: "t", Expression: condition}}}); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, at := range []time.Time{
+			time.Date(2026, 3, 31, 23, 0, 0, 0, time.UTC), time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 4, 2, 0, 0, 0, 0, time.UTC),
+		} {
+			r.clock.set(at)
+			held := must(r.as("contractor@example.com").v1.Projects.TestIamPermissions(staging, &crmv1.TestIamPermissionsRequest{Permissions: []string{"run.services.list"}}).Do())(t)
+			got = append(got, map[int]string{0: "no", 1: "yes"}[len(held.Permissions)])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", condition, got, want)
+		}
+	}
+}
+
+// Fact (Resource Manager): as above. What a condition about something else
+// than time would say is not known here, so the scenario says it.
+func TestOtherConditionsGiveNothingUnlessTheScenarioSaysSo(t *testing.T) {
 	t.Parallel()
 	for _, hold := range []bool{false, true} {
 		r := newRig(t, func(s *Scenario) {
 			s.ConditionsHold = hold
 			s.Users = append(s.Users, User{Email: "contractor@example.com", Sub: "78"})
+			s.Projects[2].Bindings = []Binding{{Role: "roles/run.viewer", Members: []string{"user:contractor@example.com"}, Condition: &Condition{Title: "t", Expression: `resource.type == "x"`}}}
 		})
 		held := must(r.as("contractor@example.com").v1.Projects.TestIamPermissions(staging, &crmv1.TestIamPermissionsRequest{Permissions: []string{"run.services.list"}}).Do())(t)
 		if got := len(held.Permissions) == 1; got != hold {
 			t.Errorf("conditionsHold %v: held %v", hold, got)
 		}
 	}
+}
+
+// Fact (Resource Manager): at most 1,500 principals in a policy. Each
+// appearance counts, also of one who has a role already.
+func TestAPolicyHolds1500PrincipalsAndNoMore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	user := r.as(demo)
+	p := policyOf(t, user, shop, 3) // one principal is there, the owner
+	viewers := &crmv1.Binding{Role: "roles/viewer"}
+	for i := range maxPrincipals - 2 {
+		viewers.Members = append(viewers.Members, fmt.Sprintf("user:u%d@example.com", i))
+	}
+	again := &crmv1.Binding{Role: "roles/browser", Members: viewers.Members[:1:1]}
+	p.Bindings = append(p.Bindings, viewers, again)
+	p = must(setPolicyOf(user, shop, p))(t)
+	for _, b := range p.Bindings {
+		if b.Role == "roles/browser" {
+			b.Members = append(b.Members, viewers.Members[1])
+		}
+	}
+	_, err := setPolicyOf(user, shop, p)
+	mustRefuse(t, err, refusal{400, "INVALID_ARGUMENT", "", "(1501)"})
 }
 
 // Fact (Resource Manager): members that do not exist, too many principals,
@@ -235,6 +296,157 @@ func TestGrantsSpreadInTime(t *testing.T) {
 	if sees(staging) {
 		t.Error("what never spreads has spread")
 	}
+}
+
+// Fact (IAM): through groups a policy change takes longer, up to hours.
+func TestGrantsThroughGroupsSpreadLater(t *testing.T) {
+	t.Parallel()
+	hours := Duration(3 * time.Hour)
+	r := newRig(t, func(s *Scenario) {
+		s.Users = append(s.Users, User{Email: "member@example.com", Sub: "80"}, User{Email: "alone@example.com", Sub: "81"})
+		s.Groups = []Group{{Email: "team@example.com", Members: []string{"member@example.com"}}}
+		s.Propagation.Project, s.Propagation.Group = seconds60(), &hours
+		s.Projects[2].Propagation = &GrantDelays{Group: seconds60()} // in one project it is fast
+	})
+	for _, project := range []string{shop, staging} {
+		grantRole(t, r.as(demo), project, "roles/browser", "group:team@example.com")
+		grantRole(t, r.as(demo), project, "roles/browser", "user:alone@example.com")
+	}
+	sees := func() string {
+		var out []string
+		for _, who := range []string{"alone@example.com", "member@example.com"} {
+			for _, project := range []string{shop, staging} {
+				if _, err := r.as(who).v1.Projects.Get(project).Do(); err == nil {
+					out = append(out, strings.TrimSuffix(who, "@example.com")+" "+project)
+				}
+			}
+		}
+		return strings.Join(out, ", ")
+	}
+	got := []string{sees()}
+	r.clock.Advance(time.Minute)
+	got = append(got, sees())
+	r.clock.Advance(3*time.Hour - time.Minute)
+	got = append(got, sees())
+	want := []string{"", "alone shop-production, alone shop-staging, member shop-staging", "alone shop-production, alone shop-staging, member shop-production, member shop-staging"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("seen at once, after a minute, after three hours (-want +got):\n%s", diff)
+	}
+}
+
+// TestKeptGrantsNeverGoBackwards: whatever else happens to a policy, and
+// however long changes take, who stays in it keeps what was effective once.
+// Fact (IAM): a policy change takes its time; nothing says that it takes back.
+func TestKeptGrantsNeverGoBackwards(t *testing.T) {
+	t.Parallel()
+	const kept, other = "user:kept@example.com", "user:other@example.com"
+	property := func(steps []uint16) bool {
+		now := newClock().now
+		w := newWorld(&Scenario{}, nil, now)
+		p := w.newPolicy(nil, nil)
+		who := &principal{members: map[string]bool{kept: true}}
+		held := false
+		for _, step := range steps {
+			now = now.Add(time.Duration(step%8) * 20 * time.Second)
+			bindings := []Binding{{Role: "roles/viewer", Members: []string{kept}}}
+			if step&8 != 0 {
+				bindings[0].Members = append(bindings[0].Members, other)
+			}
+			if step&16 != 0 {
+				bindings = append(bindings, Binding{Role: "roles/viewer", Members: []string{kept}, Condition: &Condition{Title: "t", Expression: "x"}})
+			}
+			if step&32 != 0 {
+				bindings = append(bindings, Binding{Role: "roles/browser", Members: []string{kept, other}})
+			}
+			delays := spread{grant: Duration(time.Duration(step>>6%8) * 20 * time.Second), removal: Duration(time.Duration(step>>9%8) * 20 * time.Second)}
+			w.replace(p, bindings, now, delays)
+			for range 3 {
+				if holds := w.allowed(who, "run.services.list", []*policy{p}, now); held && !holds {
+					return false
+				} else {
+					held = holds
+				}
+				now = now.Add(15 * time.Second)
+			}
+		}
+		return true
+	}
+	if err := quick.Check(property, &quick.Config{MaxCount: 2000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Fact (Service Usage, Org Policy, IAM): Owner and Editor may use a project for
+// its quota; neither may set organization policies or mint tokens. The other
+// roles are those that a setup grants, with what Google's reference says of
+// each: some of what it holds, and what its neighbours hold and it does not.
+func TestRolesOfASetupHoldWhatGoogleSays(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct{ holds, lacks string }{
+		"roles/owner":  {"resourcemanager.projects.setIamPolicy iam.serviceAccounts.setIamPolicy serviceusage.services.use serviceusage.services.enable orgpolicy.policy.get run.services.setIamPolicy", "orgpolicy.policy.set iam.serviceAccounts.getAccessToken iam.serviceAccounts.signJwt"},
+		"roles/editor": {"serviceusage.services.use serviceusage.services.enable iam.serviceAccounts.create iam.serviceAccounts.actAs compute.instances.create", "resourcemanager.projects.setIamPolicy iam.serviceAccounts.setIamPolicy run.services.setIamPolicy orgpolicy.policy.set iam.serviceAccounts.getAccessToken secretmanager.versions.access"},
+		"roles/viewer": {"resourcemanager.projects.get resourcemanager.projects.getIamPolicy run.services.list compute.instances.get cloudasset.assets.searchAllResources serviceusage.services.list iam.serviceAccounts.list",
+			"serviceusage.services.use serviceusage.services.enable resourcemanager.projects.setIamPolicy storage.objects.get secretmanager.versions.access iam.serviceAccounts.actAs"},
+		"roles/container.admin":                   {"container.clusters.create container.pods.exec resourcemanager.projects.get", "iam.serviceAccounts.actAs compute.instances.create resourcemanager.projects.setIamPolicy"},
+		"roles/run.admin":                         {"run.services.create run.services.setIamPolicy run.jobs.run", "iam.serviceAccounts.actAs cloudfunctions.functions.create"},
+		"roles/compute.admin":                     {"compute.instances.create compute.firewalls.create compute.networks.delete", "iam.serviceAccounts.actAs container.clusters.create"},
+		"roles/storage.admin":                     {"storage.buckets.create storage.buckets.setIamPolicy storage.objects.get storage.objects.delete", "bigquery.datasets.create resourcemanager.projects.setIamPolicy"},
+		"roles/cloudfunctions.admin":              {"cloudfunctions.functions.create cloudfunctions.functions.setIamPolicy", "iam.serviceAccounts.actAs storage.buckets.create"},
+		"roles/bigquery.admin":                    {"bigquery.datasets.create bigquery.jobs.create bigquery.tables.getData", "storage.objects.get"},
+		"roles/cloudsql.admin":                    {"cloudsql.instances.create cloudsql.instances.connect cloudsql.users.create", "compute.instances.create"},
+		"roles/artifactregistry.admin":            {"artifactregistry.repositories.create artifactregistry.repositories.setIamPolicy", "cloudbuild.builds.create"},
+		"roles/cloudbuild.builds.editor":          {"cloudbuild.builds.create cloudbuild.builds.update cloudbuild.operations.get", "cloudbuild.builds.approve artifactregistry.repositories.create"},
+		"roles/iam.serviceAccountUser":            {"iam.serviceAccounts.actAs iam.serviceAccounts.get iam.serviceAccounts.list", "iam.serviceAccounts.getAccessToken iam.serviceAccounts.create iam.serviceAccounts.setIamPolicy"},
+		"roles/iam.securityReviewer":              {"resourcemanager.projects.getIamPolicy iam.serviceAccounts.list iam.roles.list iam.serviceAccounts.getIamPolicy", "resourcemanager.projects.setIamPolicy iam.serviceAccounts.actAs storage.objects.get"},
+		"roles/cloudasset.viewer":                 {"cloudasset.assets.searchAllResources serviceusage.services.use", "cloudasset.feeds.create run.services.list"},
+		"roles/serviceusage.serviceUsageConsumer": {"serviceusage.services.use serviceusage.services.get", "serviceusage.services.enable serviceusage.services.disable"},
+		"roles/monitoring.viewer":                 {"monitoring.timeSeries.list monitoring.alertPolicies.get", "monitoring.alertPolicies.create monitoring.timeSeries.create"},
+		"roles/logging.viewer":                    {"logging.logEntries.list logging.sinks.get", "logging.privateLogEntries.list logging.sinks.create"},
+	}
+	for _, granted := range slices.Concat(setup.DefaultAgentRoles(), setup.DefaultAskRoles()) {
+		test, known := tests[granted.Name]
+		if !known {
+			t.Errorf("nothing is said of %s, which setups grant", granted.Name)
+		}
+		test.holds += " " + granted.Proof
+		tests[granted.Name] = test
+	}
+	r := newRig(t, func(s *Scenario) {
+		for i, name := range sortedKeys(tests) {
+			email := fmt.Sprintf("user%d@example.com", i)
+			s.Users = append(s.Users, User{Email: email, Sub: fmt.Sprint(1000 + i)})
+			s.Projects[1].Bindings = append(s.Projects[1].Bindings, Binding{Role: name, Members: []string{"user:" + email}})
+		}
+	})
+	for i, name := range sortedKeys(tests) {
+		holds, lacks := strings.Fields(tests[name].holds), strings.Fields(tests[name].lacks)
+		slices.Sort(holds)
+		holds = slices.Compact(holds)
+		got := must(r.as(fmt.Sprintf("user%d@example.com", i)).v1.Projects.TestIamPermissions(shop, &crmv1.TestIamPermissionsRequest{Permissions: slices.Concat(holds, lacks)}).Do())(t)
+		if diff := cmp.Diff(holds, got.Permissions); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// Fact (IAM): what is granted on a project reaches every account in it, and
+// what is granted above a project reaches the project: never what is beside it.
+func TestGrantsReachWhatIsBelowAndNothingElse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) {
+		s.Users = append(s.Users, User{Email: "admin@example.com", Sub: "79"})
+		s.Organizations[0].Bindings = []Binding{{Role: "roles/resourcemanager.projectIamAdmin", Members: []string{"user:admin@example.com"}}}
+		s.Folders[0].Bindings = []Binding{{Role: "roles/iam.serviceAccountTokenCreator", Members: []string{"user:admin@example.com"}}}
+		s.Projects[0].Bindings = []Binding{{Role: "roles/browser", Members: []string{"user:admin@example.com"}}}
+	})
+	admin := r.as("admin@example.com")
+	grantRole(t, admin, shop, "roles/browser", "user:someone@example.com")   // in the folder
+	grantRole(t, admin, unpaid, "roles/browser", "user:someone@example.com") // in the organization
+	must(admin.mint(checkout))(t)
+	_, err := admin.mint(runner) // of another organization
+	mustRefuse(t, err, refusal{Code: 403, Status: "PERMISSION_DENIED", Reason: "IAM_PERMISSION_DENIED"})
+	_, err = setPolicyOf(admin, "gcpconnect-platform", &crmv1.Policy{})
+	mustRefuse(t, err, denied)
 }
 
 // Fact (IAM): a role gives its permissions on the resource that it is bound on
@@ -347,6 +559,16 @@ func TestUserProject(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 403, Status: "PERMISSION_DENIED", Reason: "SERVICE_DISABLED"})
 }
 
+// Fact (errors in general): the consumer of a SERVICE_DISABLED may be the OAuth
+// client's own project: the control-plane APIs must be enabled there too.
+func TestUsersCallsNeedTheAPIInTheClientsProject(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) { s.Projects[0].EnabledAPIs = &[]string{"iam.googleapis.com"} })
+	_, err := r.as(demo).v1.Projects.List().Do()
+	mustRefuse(t, err, refusal{403, "PERMISSION_DENIED", "SERVICE_DISABLED", "Cloud Resource Manager API has not been used in project 401827365910 before or it is disabled."})
+	must(r.as(demo, shop).v1.Projects.List().Do())(t)
+}
+
 // Fact (errors in general): 403 SERVICE_DISABLED with Help and ErrorInfo, of
 // the consumer, which may be the OAuth client's own project.
 func TestServiceDisabled(t *testing.T) {
@@ -451,5 +673,29 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 		if !slices.ContainsFunc(p.Bindings, func(b Binding) bool { return b.Role == role && slices.Contains(b.Members, "user:"+demo) }) {
 			t.Errorf("%s was lost", role)
 		}
+	}
+}
+
+// Fact (Resource Manager): the etag changes on every set. So of any number of
+// writers who have read the same policy one gets through, and the others are
+// told to begin again.
+func TestOfWritersWithOneEtagOneGetsThrough(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := policyOf(t, r.as(demo), shop, 3)
+	refusals := make(chan refusal, 16)
+	for range cap(refusals) {
+		v := r.as(demo)
+		go func() {
+			_, err := setPolicyOf(v, shop, p)
+			refusals <- refused(err)
+		}()
+	}
+	got := map[int]int{}
+	for range cap(refusals) {
+		got[(<-refusals).Code]++
+	}
+	if diff := cmp.Diff(map[int]int{0: 1, 409: 15}, got); diff != "" {
+		t.Errorf("writers by answer (-want +got):\n%s", diff)
 	}
 }

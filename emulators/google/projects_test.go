@@ -2,6 +2,8 @@ package google
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -73,6 +75,42 @@ func TestPageTokensAreOpaqueAndChecked(t *testing.T) {
 	must(user.v1.Projects.List().PageToken(next).Do())(t)
 }
 
+// Fact (Resource Manager): loop on the token. It means nothing but itself: with
+// any one letter changed it is refused, by every list that has pages.
+func TestPageTokensBreakWhenAltered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	token := must(r.MintToken(demo))(t)
+	grantRole(t, r.as(demo), shop, "roles/cloudasset.viewer", "user:"+demo)
+	for _, path := range []string{
+		"/cloudresourcemanager/v1/projects", "/cloudresourcemanager/v3/projects:search", "/serviceusage/v1/projects/" + shop + "/services",
+		"/iam/v1/projects/" + shop + "/serviceAccounts", "/cloudasset/v1/projects/" + shop + ":searchAllResources",
+	} {
+		_, body := r.raw(t, "GET", path+"?pageSize=1", token, "")
+		page := decoded[struct{ NextPageToken string }](t, []byte(body)).NextPageToken
+		if page == "" {
+			t.Errorf("%s has no second page: %s", path, body)
+		}
+		if code, body := r.raw(t, "GET", path+"?pageSize=1&pageToken="+page, token, ""); code != http.StatusOK {
+			t.Errorf("%s refuses its own token: %s", path, body)
+		}
+		for i := range page {
+			for _, c := range []string{"A", "B", "e", "Q", "0", "_"} {
+				altered := page[:i] + c + page[i+1:]
+				if altered == page {
+					continue
+				}
+				w := httptest.NewRecorder()
+				req := httptest.NewRequestWithContext(t.Context(), "GET", path+"?pageSize=1&pageToken="+altered, nil)
+				req.Header.Set("Authorization", "Bearer "+token)
+				if r.ServeHTTP(w, req); w.Code != http.StatusBadRequest {
+					t.Errorf("%s takes %s for %s", path, altered, page)
+				}
+			}
+		}
+	}
+}
+
 func TestProjectFilters(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) {
@@ -109,14 +147,30 @@ func TestProjectFilters(t *testing.T) {
 func TestListsRunBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Propagation.ProjectList = Duration(time.Minute) })
+	listed := func() [2]int {
+		v := r.as(runner)
+		return [2]int{len(must(v.v1.Projects.List().Do())(t).Projects), len(must(v.v3.Projects.Search().Do())(t).Projects)}
+	}
 	grantRole(t, r.as(demo), shop, "roles/browser", "serviceAccount:"+runner)
 	must(r.as(runner).v1.Projects.Get(shop).Do())(t)
-	if got := len(must(r.as(runner).v1.Projects.List().Do())(t).Projects); got != 0 {
-		t.Errorf("lists %d at once", got)
+	if got := listed(); got != [2]int{} {
+		t.Errorf("list and search have %d at once", got)
 	}
 	r.clock.Advance(time.Minute)
-	if got := len(must(r.as(runner).v1.Projects.List().Do())(t).Projects); got != 1 {
-		t.Errorf("lists %d later", got)
+	if got := listed(); got != [2]int{1, 1} {
+		t.Errorf("list and search have %d later", got)
+	}
+	if err := r.SetPolicy(shop, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.as(runner).v1.Projects.Get(shop).Do()
+	mustRefuse(t, err, denied)
+	if got := listed(); got != [2]int{1, 1} {
+		t.Errorf("list and search have %d when the grant has gone", got)
+	}
+	r.clock.Advance(time.Minute)
+	if got := listed(); got != [2]int{} {
+		t.Errorf("list and search have %d in the end", got)
 	}
 }
 

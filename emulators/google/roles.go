@@ -119,7 +119,7 @@ var predefined = map[string]role{
 	"roles/logging.logWriter":            at(onProject, "logging.logEntries.create", "logging.logEntries.route"),
 	"roles/cloudtrace.user":              service("cloudtrace.traces.get", "cloudtrace.traces.list", "cloudtrace.insights.*", "cloudtrace.stats.get"),
 	"roles/errorreporting.viewer":        service("errorreporting.applications.list", "errorreporting.groupMetadata.get", "errorreporting.groups.list", "errorreporting.errorEvents.list"),
-	"roles/cloudbuild.builds.editor":     service("cloudbuild.builds.*", "cloudbuild.operations.*"),
+	"roles/cloudbuild.builds.editor":     service("cloudbuild.builds.create", "cloudbuild.builds.get", "cloudbuild.builds.list", "cloudbuild.builds.update", "cloudbuild.operations.get", "cloudbuild.operations.list"),
 	"roles/cloudbuild.builds.viewer":     service("cloudbuild.builds.get", "cloudbuild.builds.list", "cloudbuild.operations.get", "cloudbuild.operations.list"),
 	"roles/artifactregistry.admin":       admin("artifactregistry"),
 	"roles/artifactregistry.reader":      service("artifactregistry.repositories.get", "artifactregistry.repositories.list", "artifactregistry.repositories.downloadArtifacts", "artifactregistry.*.get", "artifactregistry.*.list"),

@@ -24,8 +24,9 @@ type Scenario struct {
 	Roles map[string][]string `json:"roles,omitempty"`
 	// Services are further services that exist, e.g. "x.googleapis.com".
 	Services []string `json:"services,omitempty"`
-	// ConditionsHold makes every conditional binding give its role. Otherwise
-	// conditional bindings are kept and give nothing.
+	// ConditionsHold makes every conditional binding give its role whose
+	// condition is about something else than time. Otherwise these are kept
+	// and give nothing.
 	ConditionsHold bool `json:"conditionsHold,omitempty"`
 	// ExclusiveOperations refuses a change of services in a project while
 	// another is under way.
@@ -50,6 +51,10 @@ type User struct {
 	// RefreshError makes every refresh fail: "invalid_rapt" (the Workspace
 	// session ended) or "invalid_grant".
 	RefreshError string `json:"refreshError,omitempty"`
+	// SessionLength is that of the Workspace: so long after a consent its
+	// refresh tokens with the cloud-platform scope fail with invalid_rapt,
+	// until the user consents anew. 0: it does not end.
+	SessionLength Duration `json:"sessionLength,omitempty"`
 }
 
 // A Group gives its members, by email, what is bound to group:EMAIL.

@@ -2,6 +2,9 @@ package google
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -193,6 +196,115 @@ func TestQuotasFallOnTheConsumerProject(t *testing.T) {
 	must(r.as(demo, staging).batch(staging, "run", "pubsub"))(t)
 	r.clock.Advance(time.Minute)
 	must(user.batch(staging, "run", "dns"))(t)
+}
+
+// Fact (Service Usage, Resource Manager, Cloud Asset): calls a minute and
+// consumer project, and an organization's searches for assets.
+func TestQuotasAreThosePublished(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		verb, path, body string
+		calls            int
+	}{
+		"services: reads":              {"GET", "/serviceusage/v1/projects/P/services/run.googleapis.com", "", 240},
+		"services: writes":             {"POST", "/serviceusage/v1/projects/P/services/run.googleapis.com:enable", "{}", 60},
+		"services: batchEnable is 5":   {"POST", "/serviceusage/v1/projects/P/services:batchEnable", `{"serviceIds":["run.googleapis.com","dns.googleapis.com"]}`, 12},
+		"projects: search":             {"GET", "/cloudresourcemanager/v3/projects:search", "", 240},
+		"projects: list":               {"GET", "/cloudresourcemanager/v1/projects", "", 240},
+		"projects: reads":              {"GET", "/cloudresourcemanager/v1/projects/P", "", 600},
+		"projects: writes":             {"POST", "/cloudresourcemanager/v1/projects/P:setIamPolicy", `{"policy":{"bindings":[{"role":"roles/owner","members":["user:` + demo + `"]}]}}`, 600},
+		"assets: searches of projects": {"GET", "/cloudasset/v1/projects/P:searchAllResources", "", 400},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(s *Scenario) { s.Quotas = true })
+			token := must(r.MintToken(demo))(t)
+			call := func(project, consumer string) *httptest.ResponseRecorder {
+				w := httptest.NewRecorder()
+				req := httptest.NewRequestWithContext(t.Context(), test.verb, strings.ReplaceAll(test.path, "/P", "/"+project), strings.NewReader(test.body))
+				req.Header.Set("Authorization", "Bearer "+token)
+				if consumer != "" {
+					req.Header.Set("X-Goog-User-Project", consumer)
+				}
+				r.ServeHTTP(w, req)
+				return w
+			}
+			for n := range test.calls {
+				if w := call(shop, ""); w.Code != http.StatusOK {
+					t.Fatalf("call %d: %d %s", n+1, w.Code, w.Body)
+				}
+			}
+			// The platform's minute is used up, in whatever project.
+			for _, project := range []string{shop, staging} {
+				if w := call(project, ""); w.Code != http.StatusTooManyRequests || !strings.Contains(w.Body.String(), `"consumer": "projects/401827365910"`) {
+					t.Errorf("one more in %s: %d %s", project, w.Code, w.Body)
+				}
+			}
+			if !strings.Contains(test.path, "cloudasset") { // not enabled there
+				if w := call(shop, shop); w.Code != http.StatusOK {
+					t.Errorf("at the customer's expense: %d %s", w.Code, w.Body)
+				}
+			}
+			r.clock.Advance(time.Minute)
+			if w := call(shop, ""); w.Code != http.StatusOK {
+				t.Errorf("a minute later: %d %s", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// Fact (Cloud Asset): 1,500 searches a minute and organization, whichever of
+// its projects are the consumers.
+func TestSearchesForAssetsAreLimitedInTheOrganizationToo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, manyProjects, func(s *Scenario) {
+		s.Quotas = true
+		s.Generate[0].Count = 5
+		s.Generate[0].Project.EnabledAPIs = &[]string{"cloudasset.googleapis.com"}
+	})
+	token := must(r.MintToken(demo))(t)
+	codes := map[int]int{}
+	for n := range 1600 { // 320 in each of the five
+		w := httptest.NewRecorder()
+		req := httptest.NewRequestWithContext(t.Context(), "GET", fmt.Sprintf("/cloudasset/v1/projects/load-%03d:searchAllResources", n%5+1), nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("X-Goog-User-Project", fmt.Sprintf("load-%03d", n%5+1))
+		r.ServeHTTP(w, req)
+		codes[w.Code]++
+	}
+	if diff := cmp.Diff(map[int]int{200: 1500, 429: 100}, codes); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
+// Fact (Service Usage): the response may list failures[] of single services;
+// and one that failed is named, so that it can be tried again by itself.
+func TestAnOperationThatFailsInPartEnablesTheRest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) {
+		s.Latencies.Operation = Duration(10 * time.Second)
+		s.Projects[1].ServiceFailures = []ServiceFailure{{Service: "run.googleapis.com", At: "failures", Message: "try again", Times: 1}}
+	})
+	user := r.as(demo)
+	op := must(user.batch(shop, "run", "pubsub", "dns"))(t)
+	r.clock.Advance(10 * time.Second)
+	op = must(user.usage.Operations.Get(op.Name).Do())(t)
+	got := decoded[serviceusage.BatchEnableServicesResponse](t, op.Response)
+	if len(got.Services) != 2 || len(got.Failures) != 1 || got.Failures[0].ServiceId != "run.googleapis.com" || got.Failures[0].ErrorMessage != "try again" {
+		t.Errorf("the operation ends with %+v", got)
+	}
+	states := func() string {
+		return strings.Join([]string{user.state(t, shop, "run"), user.state(t, shop, "pubsub"), user.state(t, shop, "dns")}, " ")
+	}
+	if states() != "DISABLED ENABLED ENABLED" {
+		t.Errorf("after the operation: %s", states())
+	}
+	must(user.usage.Services.Enable("projects/"+shop+"/services/run.googleapis.com", &serviceusage.EnableServiceRequest{}).Do())(t)
+	r.clock.Advance(10 * time.Second)
+	if states() != "ENABLED ENABLED ENABLED" {
+		t.Errorf("after another try: %s", states())
+	}
 }
 
 func catalogNames() []string { return sortedKeys(catalog) }

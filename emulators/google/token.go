@@ -110,7 +110,7 @@ func (c *call) newRefresh(code *authCode, client *Client) string {
 		alive[0].dead = true // the oldest
 		alive = alive[1:]
 	}
-	t := &refreshToken{user: code.user, client: client.ID, scopes: code.scopes, grant: code.grant, expires: c.now.Add(disuse)}
+	t := &refreshToken{user: code.user, client: client.ID, scopes: code.scopes, grant: code.grant, began: c.now, expires: c.now.Add(disuse)}
 	if client.RefreshLifetime > 0 {
 		t.expires = after(c.now, client.RefreshLifetime)
 	}
@@ -124,7 +124,12 @@ func (c *call) refreshAccess(client *Client, form url.Values) (int, any) {
 	if t == nil || t.client != client.ID || !t.alive(c.now) {
 		return invalidGrant("Token has been expired or revoked.")
 	}
-	switch c.world.users[t.user].RefreshError {
+	u := c.world.users[t.user]
+	failure := u.RefreshError
+	if u.SessionLength > 0 && slices.Contains(t.scopes, cloudPlatform) && !c.now.Before(after(t.began, u.SessionLength)) {
+		failure = "invalid_rapt"
+	}
+	switch failure {
 	case "invalid_rapt":
 		return http.StatusBadRequest, oauthError{Error: "invalid_grant", Description: "reauth related error (invalid_rapt)", Subtype: "invalid_rapt", URI: "https://support.google.com/a/answer/9368756"}
 	case "invalid_grant":
