@@ -265,6 +265,15 @@ func TestRefreshFails(t *testing.T) {
 			}
 		}},
 		"after six months unused": {do: func(t *testing.T, r *rig, _ *oauth2.Token) { r.clock.Advance(181 * 24 * time.Hour) }},
+		"when Google takes it back without a reason": {do: func(t *testing.T, r *rig, _ *oauth2.Token) {
+			if err := r.SetRefreshError(demo, "invalid_grant"); err != nil {
+				t.Error(err)
+			}
+		}},
+		"when another of the user's tokens is revoked": {do: func(t *testing.T, r *rig, _ *oauth2.Token) {
+			other := r.login(t, Answer{})
+			r.post(t, "/revoke", url.Values{"token": {other.AccessToken}})
+		}},
 		"when a hundred newer ones exist": {do: func(t *testing.T, r *rig, _ *oauth2.Token) {
 			for range maxRefreshTokens {
 				r.login(t, Answer{}, oauth2.AccessTypeOffline, oauth2.SetAuthURLParam("prompt", "consent"))
@@ -288,6 +297,175 @@ func TestRefreshFails(t *testing.T) {
 				t.Errorf("error_subtype is %q, want %q (%v)", body.Subtype, test.subtype, err)
 			}
 		})
+	}
+}
+
+// refresh is what becomes of a refresh token: "" when it lives, or the error
+// and its subtype.
+func (r *rig) refresh(t *testing.T, config *oauth2.Config, token string) string {
+	t.Helper()
+	_, body := r.post(t, "/token", url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {token}, "client_id": {config.ClientID}, "client_secret": {config.ClientSecret},
+	})
+	kind, _ := body["error"].(string)
+	subtype, _ := body["error_subtype"].(string)
+	return strings.TrimSpace(kind + " " + subtype)
+}
+
+var askAgain = oauth2.SetAuthURLParam("prompt", "consent")
+
+// Fact (OAuth): the 101st token for one account and client kills the oldest,
+// and that only; nothing says so. Another client's tokens are counted apart.
+func TestTheHundredAndFirstRefreshTokenKillsTheOldest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, twoClients)
+	config := oauthConfig(r)
+	var tokens []string
+	other := r.loginTo(t, otherClient(config)).RefreshToken
+	for range maxRefreshTokens {
+		tokens = append(tokens, r.login(t, Answer{}, oauth2.AccessTypeOffline, askAgain).RefreshToken)
+	}
+	if got := r.refresh(t, config, tokens[0]); got != "" {
+		t.Errorf("with a hundred, the oldest: %s", got)
+	}
+	last := r.login(t, Answer{}, oauth2.AccessTypeOffline, askAgain)
+	got := []string{r.refresh(t, config, tokens[0]), r.refresh(t, config, tokens[1]), r.refresh(t, config, last.RefreshToken), r.refresh(t, otherClient(config), other)}
+	if diff := cmp.Diff([]string{"invalid_grant", "", "", ""}, got); diff != "" {
+		t.Errorf("the oldest, the next, the last, another client's (-want +got):\n%s", diff)
+	}
+}
+
+// Fact (OAuth): a refresh token lives for six months of disuse, and for 7 days
+// when the consent screen is in Testing, used or not. Time-based access says
+// its end in refresh_token_expires_in.
+func TestRefreshTokensDieOfAge(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	tests := map[string]struct {
+		change func(*Scenario)
+		uses   []time.Duration // before the last try
+		last   time.Duration
+		want   string
+		says   any
+	}{
+		"used every five months":     {uses: []time.Duration{150 * day, 300 * day, 450 * day}, last: 600 * day},
+		"used too late":              {uses: []time.Duration{150 * day}, last: 331 * day, want: "invalid_grant"},
+		"in Testing, on the 7th day": {change: func(s *Scenario) { s.Clients[0].RefreshLifetime = Duration(7 * day) }, uses: []time.Duration{3 * day}, last: 7*day - 1},
+		"in Testing, after seven":    {change: func(s *Scenario) { s.Clients[0].RefreshLifetime = Duration(7 * day) }, uses: []time.Duration{3 * day}, last: 7 * day, want: "invalid_grant"},
+		"granted for an hour, before": {change: func(s *Scenario) {
+			s.Clients[0].RefreshLifetime, s.Clients[0].TimeBasedAccess = Duration(time.Hour), true
+		}, last: 59 * time.Minute, says: 3599.0},
+		"granted for an hour, after": {change: func(s *Scenario) {
+			s.Clients[0].RefreshLifetime, s.Clients[0].TimeBasedAccess = Duration(time.Hour), true
+		}, last: time.Hour, want: "invalid_grant", says: 3599.0},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(s *Scenario) {
+				if test.change != nil {
+					test.change(s)
+				}
+			})
+			began := r.clock.Now()
+			token := r.login(t, Answer{}, oauth2.AccessTypeOffline)
+			if got := token.Extra("refresh_token_expires_in"); got != test.says {
+				t.Errorf("refresh_token_expires_in is %v, want %v", got, test.says)
+			}
+			for _, use := range test.uses {
+				r.clock.set(began.Add(use))
+				if got := r.refresh(t, oauthConfig(r), token.RefreshToken); got != "" {
+					t.Errorf("after %v: %s", use, got)
+				}
+			}
+			r.clock.set(began.Add(test.last))
+			if got := r.refresh(t, oauthConfig(r), token.RefreshToken); got != test.want {
+				t.Errorf("after %v: %q, want %q", test.last, got, test.want)
+			}
+		})
+	}
+}
+
+// Fact (OAuth): Workspace session control (16 h by default) applies to every
+// app with the cloud-platform scope: refresh then fails with invalid_grant and
+// error_subtype invalid_rapt. Access tokens live on, and a new consent helps.
+func TestSessionsOfAWorkspaceEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(s *Scenario) { s.Users[0].SessionLength = Duration(16 * time.Hour) })
+	config := oauthConfig(r)
+	cloud := r.login(t, Answer{}, oauth2.AccessTypeOffline).RefreshToken
+	plain := r.login(t, Answer{Without: []string{cloudPlatform}}, oauth2.AccessTypeOffline, askAgain).RefreshToken
+	r.clock.Advance(16*time.Hour - time.Minute)
+	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, r.http)
+	access := must(config.TokenSource(ctx, &oauth2.Token{RefreshToken: cloud}).Token())(t).AccessToken
+	r.clock.Advance(time.Minute)
+	renewed := r.login(t, Answer{}, oauth2.AccessTypeOffline, askAgain).RefreshToken
+	got := []string{r.refresh(t, config, cloud), r.refresh(t, config, plain), r.refresh(t, config, renewed)}
+	if diff := cmp.Diff([]string{"invalid_grant invalid_rapt", "", ""}, got); diff != "" {
+		t.Errorf("with cloud-platform, without, consented anew (-want +got):\n%s", diff)
+	}
+	must(r.with(access).v1.Projects.List().Do())(t)
+}
+
+// twoClients adds a second client to the first one's project, and a third to
+// another project.
+func twoClients(s *Scenario) {
+	second, third := s.Clients[0], s.Clients[0]
+	second.ID, second.Secret = "second.apps.googleusercontent.com", "second-secret"
+	third.ID, third.Secret, third.Project = "third.apps.googleusercontent.com", "third-secret", staging
+	s.Clients = append(s.Clients, second, third)
+	s.Users = append(s.Users, User{Email: "eve@example.org", Sub: "77"})
+}
+
+func otherClient(c *oauth2.Config) *oauth2.Config {
+	other := *c
+	other.ClientID, other.ClientSecret = "second.apps.googleusercontent.com", "second-secret"
+	return &other
+}
+
+// loginTo consents to a client, as the scenario's first user unless another
+// is named.
+func (r *rig) loginTo(t *testing.T, config *oauth2.Config, user ...string) *oauth2.Token {
+	t.Helper()
+	answer := Answer{User: strings.Join(user, "")}
+	target := must(r.Authorize(config.AuthCodeURL("s", oauth2.AccessTypeOffline, oauth2.S256ChallengeOption(verifier)), answer))(t)
+	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, r.http)
+	return must(config.Exchange(ctx, target.Query().Get("code"), oauth2.VerifierOption(verifier)))(t)
+}
+
+// Fact (OAuth): revoke is per user and per client project: it removes all
+// scopes and all tokens of that user for every client in the project, codes
+// that are under way included. Other users and other projects' clients keep
+// theirs, and the user can consent again.
+func TestRevokingTakesAllClientsOfTheProject(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, twoClients)
+	first := oauthConfig(r)
+	second, third := otherClient(first), *first
+	third.ClientID, third.ClientSecret = "third.apps.googleusercontent.com", "third-secret"
+
+	a, b, c := r.loginTo(t, first), r.loginTo(t, second), r.loginTo(t, &third)
+	eve := r.loginTo(t, first, "eve@example.org")
+	underWay := must(r.Authorize(second.AuthCodeURL("s"), Answer{User: demo}))(t).Query().Get("code")
+	if code, body := r.post(t, "/revoke", url.Values{"token": {a.RefreshToken}}); code != http.StatusOK {
+		t.Fatalf("revoke answers %d %v", code, body)
+	}
+	got := []string{r.refresh(t, first, a.RefreshToken), r.refresh(t, second, b.RefreshToken), r.refresh(t, &third, c.RefreshToken), r.refresh(t, first, eve.RefreshToken)}
+	if diff := cmp.Diff([]string{"invalid_grant", "invalid_grant", "", ""}, got); diff != "" {
+		t.Errorf("the client's, its project's other's, another project's, another user's (-want +got):\n%s", diff)
+	}
+	for name, token := range map[string]string{"the client's": a.AccessToken, "the other client's": b.AccessToken} {
+		_, err := r.with(token).v1.Projects.List().Do()
+		if refused(err).Reason != "ACCESS_TOKEN_EXPIRED" {
+			t.Errorf("%s access token: %v", name, err)
+		}
+	}
+	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, r.http)
+	if _, err := second.Exchange(ctx, underWay); err == nil {
+		t.Error("a code from before the revocation is exchanged")
+	}
+	if anew := r.loginTo(t, first); anew.RefreshToken == "" || r.refresh(t, first, anew.RefreshToken) != "" {
+		t.Error("after a new consent there is no refresh token that works")
 	}
 }
 

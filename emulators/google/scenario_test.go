@@ -1,7 +1,9 @@
 package google
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
 )
 
 func TestScenariosAreValidated(t *testing.T) {
@@ -56,19 +59,87 @@ func TestDefaultScenarioSurvivesItsOwnFormat(t *testing.T) {
 	}
 }
 
+// TestServersNeverMeet: two servers in one process share no state, tokens,
+// codes, faults, calls, quotas or keys, nor do they touch the scenario that
+// they were made of.
 func TestServersNeverMeet(t *testing.T) {
 	t.Parallel()
 	scenario := DefaultScenario()
-	a, b := must(NewServer(Options{Scenario: scenario}))(t), must(NewServer(Options{Scenario: scenario}))(t)
-	if err := a.SetPolicy(shop, nil); err != nil {
+	scenario.Latencies, scenario.Quotas = Latencies{}, true
+	untouched := scenario.clone()
+	rigs := [2]*rig{}
+	for i := range rigs {
+		clock := newClock()
+		rigs[i] = serveRig(t, Options{Scenario: scenario, Clock: clock, Seed: 1}, clock)
+	}
+	a, b := rigs[0], rigs[1]
+	before := b.Snapshot()
+	if err := a.SetPolicy(shop, []Binding{{Role: "roles/viewer", Members: []string{"user:" + demo}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.SetRefreshError(demo, "invalid_rapt"); err != nil {
 		t.Fatal(err)
 	}
-	p, _ := b.Project(shop)
-	if len(p.Bindings) != 1 || b.Scenario().Users[0].RefreshError != "" || scenario.Users[0].RefreshError != "" {
-		t.Error("what happens to one server happens to the other")
+	if err := a.AddFault(Fault{Method: "cloudbilling.*", Code: 503}); err != nil {
+		t.Fatal(err)
+	}
+	tokens := a.login(t, Answer{}, oauth2.AccessTypeOffline)
+	code := must(a.Authorize(oauthConfig(a).AuthCodeURL("s"), Answer{}))(t).Query().Get("code")
+	for range 241 {
+		a.as(demo).v1.Projects.List().Do()
+	}
+
+	if diff := cmp.Diff(before, b.Snapshot()); diff != "" || len(b.Calls()) != 0 || len(b.Changes()) != 0 {
+		t.Errorf("what is done to one server is done to the other, in %d calls:\n%s", len(b.Calls()), diff)
+	}
+	if diff := cmp.Diff(untouched, scenario); diff != "" {
+		t.Errorf("the scenario that they share has changed:\n%s", diff)
+	}
+	must(b.as(demo).v1.Projects.List().Do())(t)
+	must(b.as(demo).billing.Projects.GetBillingInfo("projects/" + shop).Do())(t)
+	_, err := b.with(tokens.AccessToken).v1.Projects.List().Do()
+	mustRefuse(t, err, refusal{Code: 401, Status: "UNAUTHENTICATED", Reason: "ACCESS_TOKEN_EXPIRED"})
+	if got := b.refresh(t, oauthConfig(b), tokens.RefreshToken); got != "invalid_grant" {
+		t.Errorf("the other's refresh token: %q", got)
+	}
+	if _, err := oauthConfig(b).Exchange(context.WithValue(t.Context(), oauth2.HTTPClient, b.http), code); err == nil {
+		t.Error("the other's code is exchanged")
+	}
+	if cmp.Equal(a.keys.all()[0].id, b.keys.all()[0].id) {
+		t.Error("both sign with one key")
+	}
+}
+
+// TestParallelSetupsGiveTheSameEach: servers that are worked in parallel each
+// end as they would alone.
+func TestParallelSetupsGiveTheSameEach(t *testing.T) {
+	t.Parallel()
+	results := make(chan []string, 8)
+	for range cap(results) {
+		clock := newClock()
+		r := serveRig(t, Options{Clock: clock, Seed: 3}, clock)
+		user := r.as(demo)
+		go func() {
+			for n := range 5 {
+				if _, err := user.create(shop, fmt.Sprintf("account-%d", n)); err != nil {
+					t.Error(err)
+				}
+				if _, err := user.batch(shop, "run", "dns", "pubsub"); err != nil {
+					t.Error(err)
+				}
+			}
+			var lines []string
+			for _, c := range r.Calls() {
+				lines = append(lines, c.String())
+			}
+			results <- append(lines, r.Changes()...)
+		}()
+	}
+	first := <-results
+	for range cap(results) - 1 {
+		if diff := cmp.Diff(first, <-results); diff != "" {
+			t.Errorf("one run differs from another:\n%s", diff)
+		}
 	}
 }
 
@@ -104,6 +175,11 @@ func TestAdmin(t *testing.T) {
 	if code, _ := r.raw(t, "GET", "/cloudbilling/v1/projects/"+shop+"/billingInfo", token, ""); code != 503 {
 		t.Errorf("the fault answers %d", code)
 	}
+	ok("POST", "/admin/faults", `{"method": "iam.*", "hang": true, "afterEffect": true}`)
+	ok("POST", "/admin/faults", `{"method": "iam.*", "truncate": true}`)
+	if faults := ok("GET", "/admin/faults", "")["faults"].([]any); len(faults) != 3 {
+		t.Errorf("faults %v", faults)
+	}
 	ok("DELETE", "/admin/faults", "")
 	counts := ok("GET", "/admin/calls?detail=true", "")
 	if counts["total"] != 1.0 || len(counts["calls"].([]any)) != 1 {
@@ -131,6 +207,7 @@ func TestAdmin(t *testing.T) {
 	}{
 		{"GET", "/admin/nothing", "", 404}, {"PUT", "/admin/snapshot", "", 405}, {"POST", "/admin/users/x@example.com/revoke", "", 404},
 		{"PUT", "/admin/scenario", `{"user": []}`, 400}, {"POST", "/admin/faults", `{"kode": 1}`, 400},
+		{"POST", "/admin/faults", `{"hang": true, "reset": true}`, 400}, {"POST", "/admin/diff", `{"project": []}`, 400},
 	} {
 		if code, out := admin(wrong.verb, wrong.path, wrong.body); code != wrong.want || out["error"] == "" {
 			t.Errorf("%s %s: %d %v, want %d", wrong.verb, wrong.path, code, out, wrong.want)
