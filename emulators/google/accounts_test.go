@@ -166,7 +166,8 @@ func TestTokenCreatorOnTheProjectHoldsForItsAccounts(t *testing.T) {
 	must(r.as(runner).mint(checkout))(t)
 }
 
-// Fact (IAM): a grant on an account spreads by itself.
+// Fact (IAM): before the grant on an account has spread, getAccessToken is
+// denied. It has a delay of its own, whatever that of projects is.
 func TestAccountGrantsSpreadInTheirOwnTime(t *testing.T) {
 	t.Parallel()
 	never := Never
@@ -204,6 +205,9 @@ func TestDeletedAccountsLeaveTheirBindingsBehind(t *testing.T) {
 			}
 		}
 		return ""
+	}
+	if listed := must(user.iam.Projects.ServiceAccounts.List("projects/" + shop).Do())(t); len(listed.Accounts) != 2 {
+		t.Errorf("after deletion %d accounts are listed, want the 2 others", len(listed.Accounts))
 	}
 	gone := "deleted:serviceAccount:" + a.Email + "?uid=" + a.UniqueId
 	if got := viewers(); got != gone {

@@ -325,6 +325,9 @@ func TestTheHundredAndFirstRefreshTokenKillsTheOldest(t *testing.T) {
 	for range maxRefreshTokens {
 		tokens = append(tokens, r.login(t, Answer{}, oauth2.AccessTypeOffline, askAgain).RefreshToken)
 	}
+	if consents := r.Snapshot().Consents; len(consents) != 1 || consents[0].RefreshTokens != maxRefreshTokens+1 {
+		t.Errorf("alive are %+v, want one client's hundred and the other's one", consents)
+	}
 	if got := r.refresh(t, config, tokens[0]); got != "" {
 		t.Errorf("with a hundred, the oldest: %s", got)
 	}

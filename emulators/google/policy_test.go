@@ -334,6 +334,25 @@ func TestGrantsThroughGroupsSpreadLater(t *testing.T) {
 	}
 }
 
+// Fact (IAM): a policy change takes its time, and so does its removal. What is
+// removed before it was effective never becomes so.
+func TestWhatIsTakenBackInTimeNeverHolds(t *testing.T) {
+	t.Parallel()
+	longer := Duration(time.Hour)
+	r := newRig(t, func(s *Scenario) { s.Propagation.Project, s.Propagation.Removal = seconds60(), &longer })
+	user := r.as(demo)
+	before := policyOf(t, user, shop, 3)
+	grantRole(t, user, shop, "roles/browser", "serviceAccount:"+runner)
+	r.clock.Advance(30 * time.Second)
+	before.Etag = ""
+	must(setPolicyOf(user, shop, before))(t)
+	for range 10 {
+		r.clock.Advance(15 * time.Second)
+		_, err := r.as(runner).v1.Projects.Get(shop).Do()
+		mustRefuse(t, err, denied)
+	}
+}
+
 // TestKeptGrantsNeverGoBackwards: whatever else happens to a policy, and
 // however long changes take, who stays in it keeps what was effective once.
 // Fact (IAM): a policy change takes its time; nothing says that it takes back.
@@ -429,8 +448,9 @@ func TestRolesOfASetupHoldWhatGoogleSays(t *testing.T) {
 	}
 }
 
-// Fact (IAM): what is granted on a project reaches every account in it, and
-// what is granted above a project reaches the project: never what is beside it.
+// Fact (IAM): TokenCreator granted on a project reaches every account in it. So
+// does what is granted above the project, and never what is beside it
+// (https://cloud.google.com/iam/docs/resource-hierarchy-access-control).
 func TestGrantsReachWhatIsBelowAndNothingElse(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) {
@@ -449,8 +469,8 @@ func TestGrantsReachWhatIsBelowAndNothingElse(t *testing.T) {
 	mustRefuse(t, err, denied)
 }
 
-// Fact (IAM): a role gives its permissions on the resource that it is bound on
-// and below; Owner and Editor do not hold orgpolicy.policy.set.
+// Fact (Org Policy, Service Usage): Owner and Editor do not hold
+// orgpolicy.policy.set, and do hold serviceusage.services.use.
 func TestRolesHold(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -499,8 +519,9 @@ func TestRolesHold(t *testing.T) {
 	}
 }
 
-// Fact (Resource Manager): bindings of folders and organizations hold for the
-// projects in them.
+// No fact is noted of it: bindings of folders and organizations hold for the
+// projects in them
+// (https://cloud.google.com/iam/docs/resource-hierarchy-access-control).
 func TestBindingsAreInherited(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) {
@@ -569,8 +590,9 @@ func TestUsersCallsNeedTheAPIInTheClientsProject(t *testing.T) {
 	must(r.as(demo, shop).v1.Projects.List().Do())(t)
 }
 
-// Fact (errors in general): 403 SERVICE_DISABLED with Help and ErrorInfo, of
-// the consumer, which may be the OAuth client's own project.
+// Fact (errors in general, Service Usage): 403 SERVICE_DISABLED with Help and
+// ErrorInfo of the consumer; an API that was enabled a moment ago can answer so
+// for minutes.
 func TestServiceDisabled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(s *Scenario) { s.Propagation.EnabledAPI = Duration(2 * time.Minute) })

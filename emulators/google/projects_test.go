@@ -2,6 +2,7 @@ package google
 
 import (
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -56,8 +57,8 @@ func TestListsCoverEveryProjectOnShortPages(t *testing.T) {
 	}
 }
 
-// Fact (Resource Manager): page tokens are opaque: one that was altered is
-// refused.
+// Fact (Resource Manager): loop on the token. One of another list, or of other
+// parameters, is none.
 func TestPageTokensAreOpaqueAndChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -75,8 +76,8 @@ func TestPageTokensAreOpaqueAndChecked(t *testing.T) {
 	must(user.v1.Projects.List().PageToken(next).Do())(t)
 }
 
-// Fact (Resource Manager): loop on the token. It means nothing but itself: with
-// any one letter changed it is refused, by every list that has pages.
+// Fact (Resource Manager): loop on the token, which is opaque. With any one
+// letter changed it is refused, by every list that has pages.
 func TestPageTokensBreakWhenAltered(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -139,6 +140,52 @@ func TestProjectFilters(t *testing.T) {
 	new := must(user.v3.Projects.Get("projects/12").Do())(t)
 	if old.LifecycleState != "DELETE_REQUESTED" || new.State != "DELETE_REQUESTED" || new.Name != "projects/12" || old.ProjectNumber != 12 {
 		t.Errorf("v1 %+v, v3 %+v", old, new)
+	}
+}
+
+// TestSearchFindsWhatCanBeRead: however somebody came to see a project, by
+// itself or through a group, there or above, once or three times over, a
+// search has it, once, in order and on whatever pages.
+func TestSearchFindsWhatCanBeRead(t *testing.T) {
+	t.Parallel()
+	random := mathrand.New(mathrand.NewPCG(1, 2))
+	for range 20 {
+		someone := func() (out []Binding) {
+			for _, member := range []string{"user:member@example.com", "group:team@example.com", "domain:example.com", "user:other@example.com"} {
+				if random.IntN(8) == 0 {
+					out = append(out, Binding{Role: []string{"roles/browser", "roles/run.invoker"}[random.IntN(2)], Members: []string{member}})
+				}
+			}
+			return out
+		}
+		r := newRig(t, func(s *Scenario) {
+			s.Users = append(s.Users, User{Email: "member@example.com", Sub: "80", Domain: "example.com"})
+			s.Groups = []Group{{Email: "team@example.com", Members: []string{"member@example.com"}}}
+			s.Organizations[1].Bindings = someone()
+			s.Folders = append(s.Folders, Folder{ID: "111", Parent: "organizations/610933471258", Bindings: someone()}, Folder{ID: "222", Parent: "folders/111", Bindings: someone()})
+			for n := range 30 {
+				parent := []string{"", "folders/222", "folders/111", "folders/730018846125"}[random.IntN(4)]
+				s.Projects = append(s.Projects, Project{ID: fmt.Sprintf("any-%02d", n), Number: fmt.Sprint(1000 + n), Parent: parent, Bindings: someone()})
+			}
+		})
+		member := r.as("member@example.com")
+		var want, got []string
+		for _, p := range r.Snapshot().Projects {
+			if _, err := member.v1.Projects.Get(p.ID).Do(); err == nil {
+				want = append(want, p.ID)
+			}
+		}
+		if err := member.v3.Projects.Search().PageSize(4).Pages(t.Context(), func(page *crmv3.SearchProjectsResponse) error {
+			for _, p := range page.Projects {
+				got = append(got, p.ProjectId)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("found (-can be read +found):\n%s", diff)
+		}
 	}
 }
 

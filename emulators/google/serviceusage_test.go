@@ -119,8 +119,9 @@ func TestBatchEnable(t *testing.T) {
 	}
 }
 
-// Fact (Service Usage): an API that was enabled a moment ago can answer
-// SERVICE_DISABLED for minutes.
+// Fact (Service Usage): batchGet takes up to 30 names; a DISABLED service is
+// its name and state, an ENABLED one has a parent too, and names carry the
+// project's number.
 func TestServiceStates(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
