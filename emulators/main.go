@@ -105,5 +105,19 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	if _, err := fmt.Fprintf(out, "Functions        %s\nEmulated Google  %s\n%sPress Ctrl-C to stop.\n", s.URL, s.GoogleURL, s.Parts.String()); err != nil {
 		return err
 	}
+	go sweep(ctx, s)
 	return errors.Join(s.Wait(ctx), s.Stop(ctx))
+}
+
+// sweep calls sweep every minute, as Cloud Scheduler does in a deployment. What
+// fails is in the functions' log, and the next minute's.
+func sweep(ctx context.Context, s *stack.Stack) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+			_ = s.Sweep(ctx)
+		}
+	}
 }

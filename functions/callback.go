@@ -1,7 +1,6 @@
 package functions
 
 import (
-	"crypto/subtle"
 	"net/http"
 	"net/url"
 	"time"
@@ -13,12 +12,23 @@ import (
 
 // What the frontend is told in the parameter login.
 const (
-	loginPending      = "gcp_setup_pending"
-	loginDenied       = "gcp_denied"
-	loginScopeMissing = "gcp_scope_missing"
-	loginExpired      = "gcp_expired"
-	loginFailed       = "gcp_failed"
+	loginPending      = "gcp_setup_pending" // with task_id: the setup
+	loginConfirm      = "gcp_confirm"       // with task_id: what to confirm
+	loginDenied       = "gcp_denied"        // the user refused
+	loginAdminPolicy  = "gcp_admin_policy"  // the administrator of the Google account does not allow it
+	loginScopeMissing = "gcp_scope_missing" // a permission was unticked
+	loginExpired      = "gcp_expired"       // unknown, used, or too old
+	loginOtherBrowser = "gcp_other_browser" // begun in another browser
+	loginFailed       = "gcp_failed"        // the cause is in the log
 )
+
+// refusals are the answers of Google that have a value of their own
+// (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors).
+var refusals = map[string]string{
+	"access_denied":         loginDenied,
+	"admin_policy_enforced": loginAdminPolicy,
+	"org_internal":          loginAdminPolicy,
+}
 
 // answer is what Google sends with the browser.
 type answer struct {
@@ -45,7 +55,8 @@ func parseAnswer(form url.Values) (answer, error) {
 
 // callback takes the browser back from Google: it uses up the login, checks
 // that the browser is the one that began it, turns the code into tokens and
-// starts the setup. It redirects to the configured frontend and nowhere else.
+// starts the setup. Where logins are bound by confirmation instead of a cookie,
+// it parks the tokens and starts nothing. It redirects to the configured frontend and nowhere else.
 func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	if r.Method == http.MethodHead { // a preview of the address must not use up the login
@@ -62,16 +73,16 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	l, err := e.Store.ConsumeLogin(ctx, stateHash, time.Now())
 	http.SetCookie(w, e.cookie(stateHash, "", -time.Second))
 	switch {
-	case a.Error == "access_denied":
-		return e.toFront(w, r, loginDenied, "")
+	case refusals[a.Error] != "":
+		return e.toFront(w, r, refusals[a.Error], "")
 	case connect.CodeOf(err) == connect.NotFound:
 		return e.toFront(w, r, loginExpired, "")
 	case err != nil:
 		e.Log.ErrorContext(ctx, "login could not be read", "error", err)
 		return e.toFront(w, r, loginFailed, "")
-	case !e.began(r, l):
+	case l.BrowserHash != "" && !e.began(r, l):
 		e.Log.WarnContext(ctx, "callback came from another browser than the login", "user", l.UserID)
-		return e.toFront(w, r, loginExpired, "")
+		return e.toFront(w, r, loginOtherBrowser, "")
 	case a.Error != "":
 		e.Log.WarnContext(ctx, "google refused the login", "user", l.UserID, "cause", clip(a.Error))
 		return e.toFront(w, r, loginFailed, "")
@@ -84,7 +95,15 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 		}
 		return e.toFront(w, r, loginFailed, "")
 	}
-	s, err := e.Service.Connect(ctx, l, setup.Grant(grant))
+	if l.BrowserHash == "" { // which browser this is, the user will say
+		handle, err := e.Service.Park(ctx, l, setup.Consent(grant))
+		if err != nil {
+			e.Log.ErrorContext(ctx, "login was not parked", "user", l.UserID, "error", err)
+			return e.toFront(w, r, loginFailed, "")
+		}
+		return e.toFront(w, r, loginConfirm, handle)
+	}
+	s, err := e.Service.Connect(ctx, l, setup.Consent(grant))
 	if err != nil {
 		e.Log.ErrorContext(ctx, "setup was not started", "user", l.UserID, "error", err)
 		return e.toFront(w, r, loginFailed, "")
@@ -95,8 +114,7 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 // began reports whether the request's browser is the one that began the login.
 func (e *edge) began(r *http.Request, l *connect.Login) bool {
 	c, err := r.Cookie(e.cookieName(l.StateHash))
-	return err == nil && c.Value != "" && l.BrowserHash != "" &&
-		subtle.ConstantTimeCompare([]byte(connect.Hash(c.Value)), []byte(l.BrowserHash)) == 1
+	return err == nil && l.Began(c.Value)
 }
 
 // toFront redirects to the frontend with what became of the login.

@@ -42,10 +42,22 @@ type Local struct{}
 // User implements Users.
 func (Local) User(r *http.Request) (string, error) { return named(r) }
 
-// Service implements Services: of the queue.
-func (Local) Service(r *http.Request) error {
-	if r.Header.Get("X-CloudTasks-TaskName") == "" {
-		return connect.Errorf(connect.Unauthenticated, "Only the task queue may call this.")
+// Mark is a service that is known by a header which it sets: on one machine,
+// where AUTH=local believes headers.
+type Mark string
+
+// The headers of the platform's services
+// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler,
+// https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs#httptarget).
+const (
+	QueueMark     Mark = "X-CloudTasks-TaskName"
+	SchedulerMark Mark = "X-CloudScheduler"
+)
+
+// Service implements Services.
+func (m Mark) Service(r *http.Request) error {
+	if r.Header.Get(string(m)) == "" {
+		return connect.Errorf(connect.Unauthenticated, "Only a service of the platform may call this.")
 	}
 	return nil
 }

@@ -6,28 +6,47 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// disconnect ends the connection at once and removes its tokens.
+// disconnect ends the connection at once and removes its tokens; or, with
+// cleanup, after what setups changed in the customer's cloud is undone.
 func (e *edge) disconnect(w http.ResponseWriter, r *http.Request) error {
 	user, err := e.user(r)
 	if err != nil {
 		return err
 	}
 	var request struct {
-		Cleanup bool `json:"cleanup"`
+		Cleanup     bool `json:"cleanup"`
+		DisableAPIs bool `json:"disable_apis"`
 	}
 	if err := decode(r, &request); err != nil {
 		return err
 	}
-	if request.Cleanup {
-		// Refused rather than ignored: the caller would believe that the cloud
-		// was cleaned up.
-		return connect.Errorf(connect.Invalid, "cleanup is not offered by this release. Disconnect without it, and remove the accounts aurora-* from the root project.")
+	if request.DisableAPIs && !request.Cleanup {
+		return connect.Errorf(connect.Invalid, "disable_apis goes with cleanup.")
 	}
-	if err := e.Service.Disconnect(r.Context(), user); err != nil {
+	answer := disconnected{Success: true, Message: "GCP disconnected successfully"}
+	if !request.Cleanup {
+		revocation, err := e.Service.Disconnect(r.Context(), user)
+		if err != nil {
+			return err
+		}
+		answer.Revocation, answer.Notice = optional(string(revocation)), revocation.Words()
+		return e.json(w, http.StatusOK, answer)
+	}
+	s, err := e.Service.Remove(r.Context(), user, request.DisableAPIs)
+	if err != nil {
 		return err
 	}
-	return e.json(w, http.StatusOK, struct {
-		Success bool   `json:"success"`
-		Message string `json:"message"`
-	}{true, "GCP disconnected successfully"})
+	answer.TaskID, answer.Message = s.ID, "GCP disconnected. What Aurora set up is being removed."
+	return e.json(w, http.StatusAccepted, answer)
+}
+
+// disconnected is the answer to a disconnect.
+type disconnected struct {
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+	TaskID  string `json:"task_id,omitempty"`
+	// Revocation is what became of the grant at Google: revoked, shared (it
+	// stands, for another connection's sake), unknown; absent if there was none.
+	Revocation *string `json:"google_grant,omitempty"`
+	Notice     string  `json:"notice,omitempty"`
 }

@@ -20,10 +20,11 @@ import (
 
 // The accounts of a deployment, and whom their tokens are for.
 const (
-	backendAccount = "backend@aurora.iam.gserviceaccount.com"
-	queueAccount   = "queue@aurora.iam.gserviceaccount.com"
-	userAudience   = "https://backend.example.com"
-	taskAudience   = "https://tasks.example.com"
+	backendAccount   = "backend@aurora.iam.gserviceaccount.com"
+	queueAccount     = "queue@aurora.iam.gserviceaccount.com"
+	schedulerAccount = "scheduler@aurora.iam.gserviceaccount.com"
+	userAudience     = "https://backend.example.com"
+	taskAudience     = "https://tasks.example.com"
 )
 
 // house is every function with its doors locked as in a deployment with
@@ -72,8 +73,9 @@ func newHouse(t *testing.T, auth string) *house {
 	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client), Log: log}
 	d := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, OAuth: client,
-		Queue: functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{queueAccount}},
-		Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
+		Queue:     functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{queueAccount}},
+		Scheduler: functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{schedulerAccount}},
+		Front:     &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
 	}
 	d.Users = functions.Backend{Services: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{backendAccount}}}
 	if auth == "oidc" {
@@ -120,14 +122,17 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 			const other = "other@elsewhere.iam.gserviceaccount.com"
 			for _, f := range functions.Table() {
 				rightful, audience := backendAccount, userAudience
-				if f.Caller == functions.CallerQueue {
+				switch f.Caller {
+				case functions.CallerQueue:
 					rightful, audience = queueAccount, taskAudience
+				case functions.CallerScheduler:
+					rightful, audience = schedulerAccount, taskAudience
 				}
 				good := h.token(h.google, rightful, audience, 0)
 				for _, route := range f.Routes {
 					path := strings.ReplaceAll(route.Path, "{task_id}", "SETUP")
 					// What a caller may say of itself does not help.
-					claims := []string{"X-User-ID", "victim", "X-CloudTasks-TaskName", "task", "X-CloudTasks-QueueName", "setups"}
+					claims := []string{"X-User-ID", "victim", "X-CloudTasks-TaskName", "task", "X-CloudTasks-QueueName", "setups", "X-CloudScheduler", "true"}
 					probe := func(who, token string, want int) {
 						t.Helper()
 						if got := h.knock(route.Method, path, token, claims...); got != want {
@@ -152,6 +157,11 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 						probe("the queue", h.token(h.google, queueAccount, taskAudience, 0), http.StatusUnauthorized)
 					} else {
 						probe("the backend", h.token(h.google, backendAccount, userAudience, 0), http.StatusUnauthorized)
+						for _, sibling := range []string{queueAccount, schedulerAccount} {
+							if sibling != rightful {
+								probe(sibling, h.token(h.google, sibling, taskAudience, 0), http.StatusForbidden)
+							}
+						}
 					}
 					if f.Caller == functions.CallerUser && auth == "oidc" {
 						claims = nil // the token says who it is
@@ -193,7 +203,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.Local{}, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
+			handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
 			gateway := functions.Gateway(handlers, slog.New(slog.DiscardHandler))
 			for _, preflight := range []bool{true, false} {
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader("{}"))
@@ -213,7 +223,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 		})
 	}
 	// Tasks come from no page.
-	handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.Local{}, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
+	handlers := functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tasks/enable-apis", strings.NewReader("{}"))
 	r.Header.Set("Origin", front)
 	w := httptest.NewRecorder()

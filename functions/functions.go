@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 
 	framework "github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
@@ -27,10 +28,16 @@ type Deps struct {
 	OAuth   *oauth.Client
 	Users   Users    // who users are
 	Queue   Services // who may bring tasks
-	Front   *url.URL // where the browser goes after the callback; its origin is the only redirect target
+	// Scheduler is who may have things swept.
+	Scheduler Services
+	Front     *url.URL // where the browser goes after the callback; its origin is the only redirect target
 	// Origins are those of pages that may call users' functions, e.g.
 	// https://aurora.example.com.
 	Origins []string
+	// ConfirmLogins binds a login to its user by a confirmation after the
+	// callback instead of by a cookie: for frontends whose server, not browser,
+	// calls login.
+	ConfirmLogins bool
 	// SecureCookies says that browsers reach the functions over HTTPS.
 	SecureCookies bool
 	// MaxAttempts is how often the queue delivers a task.
@@ -46,6 +53,8 @@ const (
 	CallerBrowser Caller = "browser" // anybody's browser, on its way back from Google
 	CallerUser    Caller = "user"    // a user, or Aurora's backend in a user's name
 	CallerQueue   Caller = "queue"   // the task queue
+	// CallerScheduler is Cloud Scheduler.
+	CallerScheduler Caller = "scheduler"
 )
 
 // Route is one request that a function answers.
@@ -72,6 +81,7 @@ func Table() []Function {
 	table := []Function{
 		{"login", CallerUser, []Route{{"POST", "/login", (*edge).login}}},
 		{"callback", CallerBrowser, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
+		{"confirm", CallerUser, []Route{{"POST", "/gcp/setup/confirm", (*edge).confirm}}},
 		{"status", CallerUser, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
 		{"select-projects", CallerUser, []Route{{"POST", "/gcp/post-auth-retry", (*edge).selectProjects}}},
 		{"root-project", CallerUser, []Route{{"GET", "/api/gcp/root-project", (*edge).rootProject}, {"POST", "/api/gcp/root-project", (*edge).chooseRootProject}}},
@@ -86,10 +96,12 @@ func Table() []Function {
 			{"POST", "/api/gcp/discover", (*edge).discover},
 		}},
 	}
-	for _, step := range setup.Steps {
+	for _, step := range slices.Concat(setup.Steps, setup.Removal) {
 		table = append(table, Function{step.Name, CallerQueue, []Route{{"POST", TaskPath(step.Name), stepFunction(step.Name)}}})
 	}
-	return append(table, Function{setup.DiscoverFunction, CallerQueue, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}})
+	return append(table,
+		Function{setup.DiscoverFunction, CallerQueue, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}},
+		Function{setup.SweepFunction, CallerScheduler, []Route{{"POST", TaskPath(setup.SweepFunction), (*edge).sweep}}})
 }
 
 // Names lists the functions' names.

@@ -34,12 +34,17 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 	if len(request.OrgID) > maxUserID || !utf8.ValidString(request.OrgID) {
 		return connect.Errorf(connect.Invalid, "orgId must be UTF-8 of at most %d bytes.", maxUserID)
 	}
-	state, browser := e.OAuth.NewState(), connect.NewID()
+	state, browser := e.OAuth.NewState(), ""
+	if !e.ConfirmLogins {
+		browser = connect.NewID()
+	}
 	l := connect.NewLogin(user, request.OrgID, state, browser, time.Now())
 	if err := e.Store.CreateLogin(r.Context(), l); err != nil {
 		return err
 	}
-	http.SetCookie(w, e.cookie(l.StateHash, browser, connect.LoginLifetime))
+	if browser != "" {
+		http.SetCookie(w, e.cookie(l.StateHash, browser, connect.LoginLifetime))
+	}
 	return e.json(w, http.StatusOK, struct {
 		LoginURL string `json:"login_url"`
 	}{e.OAuth.AuthURL(state)})

@@ -53,8 +53,5 @@ func (e *edge) selectProjects(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return e.json(w, http.StatusOK, struct {
-		Status string `json:"status"`
-		TaskID string `json:"task_id"`
-	}{"started", s.ID})
+	return e.json(w, http.StatusOK, started{"started", s.ID})
 }

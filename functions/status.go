@@ -62,6 +62,17 @@ type result struct {
 	Total       *int       `json:"total_projects,omitempty"`
 	Eligible    []eligible `json:"eligible_projects,omitempty"`
 	Count       int        `json:"count,omitempty"`
+
+	// Of a removal.
+	Cleanup string `json:"cleanup_status,omitempty"`
+	Undone  *int   `json:"undone,omitempty"` // changes
+	Left    []left `json:"not_undone,omitempty"`
+}
+
+// left is what a removal could not undo in a project.
+type left struct {
+	ProjectID string `json:"projectId"`
+	Reason    string `json:"reason"`
 }
 
 type eligible struct {
@@ -73,26 +84,57 @@ type eligible struct {
 func render(s *connect.Setup) statusAnswer {
 	switch {
 	case s.State == connect.StatePending:
-		return statusAnswer{State: "PENDING", Status: "Starting GCP setup", Progress: new(0)}
+		return statusAnswer{State: "PENDING", Status: words(s, "Starting GCP setup", "Starting GCP cleanup"), Progress: new(0)}
 	case s.State == connect.StateRunning:
-		n := setup.StepNumber(s.Step)
+		chain := setup.Chain(s.Kind)
+		n := setup.StepNumber(chain, s.Step)
 		var checks *propagation
 		if s.Propagation.Total > 0 {
 			checks = &propagation{s.Propagation.Checks, s.Propagation.Total}
 		}
 		return statusAnswer{
-			State: "PROGRESS", Status: setup.Steps[max(n, 1)-1].Status,
-			Progress: new(min(max(s.Progress, 5), 90)), Step: n, TotalSteps: len(setup.Steps), Propagation: checks,
+			State: "PROGRESS", Status: chain[max(n, 1)-1].Status,
+			Progress: new(min(max(s.Progress, 5), 90)), Step: n, TotalSteps: len(chain), Propagation: checks,
 		}
 	case s.State == connect.StateCanceled, s.State == connect.StateFailed && s.Code == setup.CodeBroken:
 		return statusAnswer{State: "FAILURE", Status: s.Message, Complete: true, Error: true}
 	}
-	return statusAnswer{State: "SUCCESS", Status: "Setup completed", Complete: true, Result: renderResult(s)}
+	return statusAnswer{State: "SUCCESS", Status: words(s, "Setup completed", "Cleanup completed"), Complete: true, Result: renderResult(s)}
+}
+
+// words chooses between those for a setup and those for a removal.
+func words(s *connect.Setup, setup, removal string) string {
+	if s.Kind == connect.KindRemoval {
+		return removal
+	}
+	return setup
+}
+
+// renderRemoval turns a removal that has come to its end into its result: full
+// only if nothing was left.
+func renderRemoval(s *connect.Setup) *result {
+	r := &result{Status: "SUCCESS", Cleanup: "FULL", Undone: &s.ChangesMade}
+	for _, w := range s.Warnings {
+		r.Message = strings.TrimSpace(r.Message + " " + w.Message)
+		if w.Code == setup.CodeTooMany {
+			r.Cleanup = "PARTIAL"
+		}
+	}
+	for _, p := range s.Projects {
+		for _, err := range p.Errors {
+			r.Cleanup = "PARTIAL"
+			r.Left = append(r.Left, left{p.ID, err.Message})
+		}
+	}
+	return r
 }
 
 // renderResult turns an orderly ending into the result that the frontend
 // reads.
 func renderResult(s *connect.Setup) *result {
+	if s.Kind == connect.KindRemoval && s.State == connect.StateSucceeded {
+		return renderRemoval(s)
+	}
 	switch s.State {
 	case connect.StateNeedsSelection:
 		r := &result{Status: "needs_selection", Count: len(s.Eligible)}
@@ -176,6 +218,7 @@ type projectDetail struct {
 	APIs      string        `json:"apis"`
 	Access    string        `json:"access"`
 	OrgPolicy string        `json:"org_policy"`
+	Removal   string        `json:"removal,omitempty"` // of what setups changed
 	Verified  bool          `json:"verified"`
 	Error     *projectError `json:"error"`
 }
@@ -208,7 +251,7 @@ func renderDetail(s *connect.Setup) *detail {
 		d.Steps = append(d.Steps, stepDetail{r.Name, timestamp(r.StartedAt), timestamp(r.FinishedAt), r.Attempts, r.Outcome})
 	}
 	for _, p := range s.Projects {
-		pd := projectDetail{p.ID, phase(p.APIs), phase(p.Access), phase(p.OrgPolicy), p.Verified, nil}
+		pd := projectDetail{p.ID, phase(p.APIs), phase(p.Access), phase(p.OrgPolicy), string(p.Removal), p.Verified, nil}
 		if len(p.Errors) > 0 {
 			first := projectError(p.Errors[0])
 			pd.Error = &first

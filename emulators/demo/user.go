@@ -214,6 +214,11 @@ func (u *User) Connect(ctx context.Context, choice Choice) (login, taskID string
 	return u.Return(ctx, back)
 }
 
+// Confirm confirms a login that waits for it, and returns the setup.
+func (u *User) Confirm(ctx context.Context, taskID string) (*Answer, error) {
+	return u.Call(ctx, http.MethodPost, "/gcp/setup/confirm", map[string]string{"task_id": taskID})
+}
+
 // Status is a setup's status with its details.
 type Status struct {
 	State       string `json:"state"`
@@ -237,7 +242,13 @@ type Status struct {
 			ID   string `json:"projectId"`
 			Name string `json:"name"`
 		} `json:"eligible_projects"`
-		Count int `json:"count"`
+		Count   int    `json:"count"`
+		Cleanup string `json:"cleanup_status"`
+		Undone  int    `json:"undone"`
+		Left    []struct {
+			ID     string `json:"projectId"`
+			Reason string `json:"reason"`
+		} `json:"not_undone"`
 	} `json:"result"`
 	Steps []struct {
 		Name     string     `json:"name"`
@@ -251,6 +262,7 @@ type Status struct {
 		APIs      string `json:"apis"`
 		Access    string `json:"access"`
 		OrgPolicy string `json:"org_policy"`
+		Removal   string `json:"removal"`
 		Verified  bool   `json:"verified"`
 		Error     *struct {
 			Step    string `json:"step"`

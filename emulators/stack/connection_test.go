@@ -289,7 +289,11 @@ func TestAnswersToBadRequestsNameTheField(t *testing.T) {
 			{"POST", "/login", map[string]any{"userId": "somebody-else"}, 403, "userId"},
 			{"POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": []int{1}}, 400, "selected_project_ids[0]"},
 			{"POST", "/api/gcp/force-disconnect", map[string]any{"cleanup": "yes"}, 400, "cleanup must be true or false"},
-			{"POST", "/tasks/enable-apis", map[string]any{}, 401, "queue"},
+			{"POST", "/tasks/enable-apis", map[string]any{}, 401, "service of the platform"},
+			{"POST", "/tasks/sweep", nil, 401, "service of the platform"},
+			{"POST", "/gcp/setup/confirm", map[string]any{}, 400, "task_id is missing"},
+			{"POST", "/gcp/setup/confirm", map[string]any{"task_id": "x"}, 404, "Connect again"},
+			{"POST", "/api/gcp/force-disconnect", map[string]any{"disable_apis": true}, 400, "disable_apis goes with cleanup"},
 		} {
 			body := y.call(tt.status, tt.method, tt.path, tt.body, nil)
 			if !strings.Contains(body, tt.words) || !strings.Contains(body, `"code":"`) {

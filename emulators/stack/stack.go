@@ -21,8 +21,10 @@ import (
 	"time"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/setup"
 )
 
 // Options say what to start. The zero value is the default system on free
@@ -256,6 +258,24 @@ func (s *Stack) Stop(ctx context.Context) error {
 // Idle waits until no task is pending or running. A task that is scheduled for
 // later is pending.
 func (s *Stack) Idle(ctx context.Context) error { return s.idle(ctx) }
+
+// Sweep calls sweep, as a scheduler does every minute in a deployment.
+func (s *Stack) Sweep(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+functions.TaskPath(setup.SweepFunction), http.NoBody)
+	if err != nil {
+		return err
+	}
+	r.Header.Set(string(functions.SchedulerMark), "true")
+	response, err := s.Client().Do(r)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("sweep answered %d", response.StatusCode)
+	}
+	return nil
+}
 
 // Counts returns what the functions have asked of state, tokens and tasks so far.
 func (s *Stack) Counts() Counts { return s.counts() }

@@ -198,7 +198,7 @@ func TestDisconnectInTheMiddleEndsTheChain(t *testing.T) {
 		y.call(200, "POST", "/api/gcp/force-disconnect", nil, nil) // idempotent
 		y.call(404, "GET", "/api/gcp/projects", nil, nil)
 		y.call(404, "POST", "/gcp/post-auth-retry", nil, nil)
-		y.call(400, "POST", "/api/gcp/force-disconnect", map[string]any{"cleanup": true}, nil)
+		y.call(409, "POST", "/api/gcp/force-disconnect", map[string]any{"cleanup": true}, nil)
 	})
 }
 
@@ -256,7 +256,7 @@ func TestCallbackWorksOnceAndOnlyInTheBrowserThatBegan(t *testing.T) {
 				t.Errorf("callback ended with %q, %v, want %s", got, err, login)
 			}
 		}
-		want(y.newUser("victim"), begin(), "gcp_expired")
+		want(y.newUser("victim"), begin(), "gcp_other_browser")
 		late := begin()
 		time.Sleep(11 * time.Minute)
 		want(y.user, late, "gcp_expired")

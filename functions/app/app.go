@@ -61,7 +61,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if err != nil {
 		return nil, fmt.Errorf("make OAuth client: %w", err)
 	}
-	users, queue := callers(cfg, authorization.Certs, transport)
+	users, queue, scheduler := callers(cfg, authorization.Certs, transport)
 	parts := setup.Parts{
 		Store: backends.Store, Queue: backends.Queue, Google: cloud,
 		Tokens:   setup.NewCredentials(backends.Vault, authority),
@@ -71,8 +71,8 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		backends: backends, log: log,
 		Handlers: functions.Handlers(functions.Deps{
 			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-			OAuth: authority, Users: users, Queue: queue, Front: front, Origins: cfg.AllowedOrigins(),
-			SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
+			OAuth: authority, Users: users, Queue: queue, Scheduler: scheduler, Front: front, Origins: cfg.AllowedOrigins(),
+			ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
 		}),
 	}, nil
 }
@@ -90,22 +90,23 @@ func (a *App) Handler(target string) http.Handler {
 	return a.Handlers[target]
 }
 
-// callers returns how users and the queue are found out. Google's keys are at
-// certs.
-func callers(cfg *config.Config, certs string, transport http.RoundTripper) (functions.Users, functions.Services) {
+// callers returns how users, the queue and the scheduler are found out.
+// Google's keys are at certs.
+func callers(cfg *config.Config, certs string, transport http.RoundTripper) (users functions.Users, queue, scheduler functions.Services) {
 	if cfg.Auth == config.AuthLocal {
-		return functions.Local{}, functions.Local{}
+		return functions.Local{}, functions.QueueMark, functions.SchedulerMark
 	}
 	google := func(audiences, emails []string) functions.Accounts {
 		return functions.Accounts{Emails: emails, Tokens: identity.New(identity.Options{
 			Issuer: "https://accounts.google.com", Keys: certs, Audiences: audiences, Transport: transport,
 		})}
 	}
-	queue := google(cfg.TaskAudiences(functions.Names()), []string{cfg.TaskServiceAccount})
+	audiences := cfg.TaskAudiences(functions.Names())
+	queue, scheduler = google(audiences, []string{cfg.TaskServiceAccount}), google(audiences, []string{cfg.Scheduler()})
 	if cfg.Auth == config.AuthBackend {
-		return functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}, queue
+		return functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}, queue, scheduler
 	}
 	return functions.Subjects{Tokens: identity.New(identity.Options{
 		Issuer: cfg.AuthIssuer, Audiences: cfg.CallerAudiences(), Transport: transport,
-	})}, queue
+	})}, queue, scheduler
 }

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // Ways to find out who calls.
 const (
@@ -9,8 +12,20 @@ const (
 	AuthOIDC    = "oidc"    // users' own tokens say it
 )
 
+// Ways to bind a login to the user who began it.
+const (
+	BindingCookie  = "cookie"  // of the browser that called login
+	BindingConfirm = "confirm" // the user says so after the callback
+)
+
+// Scheduler is the account in whose name sweep is called.
+func (c *Config) Scheduler() string { return cmp.Or(c.SchedulerAccount, c.TaskServiceAccount) }
+
 // validateAuth reports what is wrong with how callers are found out.
 func (c *Config) validateAuth(fault func(variable, format string, args ...any)) {
+	if c.LoginBinding != BindingCookie && c.LoginBinding != BindingConfirm {
+		fault("LOGIN_BINDING", "is %q, must be cookie or confirm", c.show("LOGIN_BINDING", c.LoginBinding))
+	}
 	switch c.Auth {
 	case AuthLocal:
 		switch {

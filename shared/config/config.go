@@ -38,11 +38,12 @@ type Config struct {
 
 	Origins []string `env:"CORS_ORIGINS"` // origins of pages that may call the functions; default: FRONTURL's
 
-	Auth            string   `env:"AUTH,default=local"`       // who is believed: local (headers; loopback only), backend, oidc
-	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"` // required with AUTH=backend: emails of the accounts that may name users
-	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
-	AuthIssuer      string   `env:"AUTH_ISSUER"`              // required with AUTH=oidc: the issuer of users' tokens
-	Host            string   `env:"HOST"`                     // address to listen on; default: 127.0.0.1 with AUTH=local
+	Auth            string   `env:"AUTH,default=local"`           // who is believed: local (headers; loopback only), backend, oidc
+	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"`     // required with AUTH=backend: emails of the accounts that may name users
+	AuthAudience    []string `env:"AUTH_AUDIENCE"`                // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
+	AuthIssuer      string   `env:"AUTH_ISSUER"`                  // required with AUTH=oidc: the issuer of users' tokens
+	LoginBinding    string   `env:"LOGIN_BINDING,default=cookie"` // how a login is bound to its user: cookie or confirm
+	Host            string   `env:"HOST"`                         // address to listen on; default: 127.0.0.1 with AUTH=local
 	Port            string   `env:"PORT,default=8080"`
 
 	FunctionTarget string `env:"FUNCTION_TARGET"` // the one function to serve; empty: all, each under its path
@@ -60,6 +61,7 @@ type Config struct {
 	TaskMaxAttempts    int    `env:"TASK_MAX_ATTEMPTS, default=20"` // how often the queue delivers a task
 	TaskQueue          string `env:"CLOUD_TASKS_QUEUE"`             // required with BACKENDS=real: projects/P/locations/L/queues/Q
 	TaskServiceAccount string `env:"TASK_SERVICE_ACCOUNT"`          // email of the account in whose name tasks are delivered; required but with an emulator
+	SchedulerAccount   string `env:"SCHEDULER_SERVICE_ACCOUNT"`     // email of the account in whose name sweep is called; default: TASK_SERVICE_ACCOUNT
 	TaskAudience       string `env:"TASK_AUDIENCE"`                 // audience of its ID tokens; default: the function's URL
 	TasksEmulator      string `env:"CLOUD_TASKS_EMULATOR_HOST"`     // host:port of an emulator; empty: Google
 

@@ -60,6 +60,7 @@ func (c *Change) Identify(salt string) {
 // ChangeQuery selects entries of a user's ledger, newest first.
 type ChangeQuery struct {
 	SetupID   string      // empty: of every setup
+	ProjectID string      // empty: of every project
 	State     ChangeState // empty: in every state
 	PageSize  int         // 1 to 1,000; 0 is 100
 	PageToken string      // from the page before; empty: the first page

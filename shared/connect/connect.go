@@ -19,8 +19,13 @@ import (
 const SchemaVersion = 1
 
 // LoginLifetime is how long a login may take between POST /login and Google's
-// callback.
+// callback, and again how long a grant waits to be confirmed.
 const LoginLifetime = 10 * time.Minute
+
+// loginRetention is how long the record of a login that came back is kept at
+// most: it names tokens in the Vault until the sweep has seen what became of
+// them, minutes later.
+const loginRetention = 30 * 24 * time.Hour
 
 // NewID returns a random identifier of 130 bits in the alphabet A-Z2-7, which
 // is safe in URLs, document names and task bodies.
@@ -32,33 +37,6 @@ func Hash(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:])
 }
-
-// Login is one attempt to connect: from POST /login to Google's callback. It
-// holds no secret: the state and the browser's cookie are kept as hashes, and
-// the PKCE verifier is derived from the state when it comes back.
-type Login struct {
-	ID          string // random; names the consent
-	StateHash   string // Hash of the OAuth state; the record's key
-	UserID      string
-	OrgID       string // the caller's organization, if it named one
-	BrowserHash string // Hash of the cookie given to the browser that began it
-	CreatedAt   time.Time
-	ConsumedAt  time.Time // zero until the callback used it
-	ExpireAt    time.Time
-	Version     int
-}
-
-// NewLogin returns a login of userID that expires after LoginLifetime.
-func NewLogin(userID, orgID, state, browser string, now time.Time) *Login {
-	return &Login{
-		ID: NewID(), StateHash: Hash(state), UserID: userID, OrgID: orgID, BrowserHash: Hash(browser),
-		CreatedAt: now, ExpireAt: now.Add(LoginLifetime), Version: SchemaVersion,
-	}
-}
-
-// Tokens is where this login's tokens go in the Vault. The path does not
-// reveal the user, and no two logins share one.
-func (l *Login) Tokens() TokenRef { return TokenRef(Hash(l.UserID)[:32] + "/" + l.ID) }
 
 // Connection is one user's connection to Google Cloud. It outlives a
 // disconnect as a tombstone that holds the generation and the root project
@@ -75,10 +53,13 @@ type Connection struct {
 	Subject string // Google's stable user ID, from the verified id_token
 	Name    string
 	Scopes  []string // granted, as Google returned them
-	Tokens  TokenRef // where the tokens are; empty when disconnected
+	// Tokens is where the tokens are. They outlive Connected while a removal
+	// undoes what setups changed; after that it is empty.
+	Tokens TokenRef
 	// Stale are the tokens of connections that are no more, until they are
-	// deleted.
-	Stale []TokenRef
+	// released, and StaleAt is since when there are any.
+	Stale   []Grant
+	StaleAt time.Time
 
 	PreferredRoot string          // the root project the user chose; survives a disconnect
 	Accounts      ServiceAccounts // as the last setup left them
@@ -125,16 +106,56 @@ func (c *Connection) Project(id string) *ConnectedProject {
 	return nil
 }
 
+// Leaving reports whether c is down and its tokens are still there, for the
+// removal that undoes what setups changed.
+func (c *Connection) Leaving() bool { return !c.Connected && c.Tokens != "" }
+
+// Leave takes c down to a new generation, with its tokens kept for a removal.
+func (c *Connection) Leave(now time.Time) {
+	*c = Connection{
+		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
+		Email: c.Email, Subject: c.Subject, Tokens: c.Tokens, Stale: c.Stale, StaleAt: c.StaleAt,
+		SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+	}
+}
+
 // Disconnect turns c into the tombstone of a new generation, which names the
 // tokens as stale. It is idempotent: a connection that is already down stays
 // as it is.
 func (c *Connection) Disconnect(now time.Time) {
-	if !c.Connected {
+	if !c.Connected && !c.Leaving() {
 		return
 	}
+	c.Discard(now)
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
-		Stale: append(slices.Clone(c.Stale), c.Tokens), SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+	}
+}
+
+// Discard makes c's tokens stale, if it has any.
+func (c *Connection) Discard(now time.Time) {
+	if c.Tokens == "" {
+		return
+	}
+	if len(c.Stale) == 0 {
+		c.StaleAt = now
+	}
+	c.Stale = append(slices.Clone(c.Stale), c.Grant())
+	c.Tokens = ""
+}
+
+// Holds reports whether c has tokens that are not given up.
+func (c *Connection) Holds() bool { return c.Tokens != "" }
+
+// Grant is what c's tokens stand for.
+func (c *Connection) Grant() Grant { return Grant{Tokens: c.Tokens, Subject: c.Subject} }
+
+// Released forgets stale tokens that are gone.
+func (c *Connection) Released(gone []Grant) {
+	c.Stale = slices.DeleteFunc(c.Stale, func(g Grant) bool { return slices.Contains(gone, g) })
+	if len(c.Stale) == 0 {
+		c.Stale, c.StaleAt = nil, time.Time{}
 	}
 }
 

@@ -43,11 +43,11 @@ func TestSecretsShowNowhere(t *testing.T) {
 func TestDisconnectKeepsWhatARepetitionNeeds(t *testing.T) {
 	t.Parallel()
 	c := &connect.Connection{
-		UserID: "u", Generation: 3, Connected: true, Email: "e", Tokens: "ref", PreferredRoot: "p",
+		UserID: "u", Generation: 3, Connected: true, Email: "e", Subject: "sub", Tokens: "ref", PreferredRoot: "p",
 		Projects: []connect.ConnectedProject{{ID: "p"}}, SetupID: "s", NeedsReauth: true,
 	}
 	c.Disconnect(time.Now())
-	if c.Connected || c.Generation != 4 || c.Tokens != "" || len(c.Stale) != 1 || c.Stale[0] != "ref" || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
+	if c.Connected || c.Generation != 4 || c.Tokens != "" || len(c.Stale) != 1 || c.Stale[0] != (connect.Grant{Tokens: "ref", Subject: "sub"}) || c.StaleAt.IsZero() || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
 		t.Errorf("tombstone = %+v", c)
 	}
 	c.Disconnect(time.Now())

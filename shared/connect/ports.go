@@ -23,6 +23,22 @@ type Store interface {
 	// callers at the same time one gets it. One that is unknown, used or
 	// expired at now is NotFound.
 	ConsumeLogin(ctx context.Context, stateHash string, now time.Time) (*Login, error)
+	// UpdateLogin runs fn over a login in a transaction and returns it as
+	// written; NotFound if there is none. That it was used or has expired is
+	// for fn to judge.
+	UpdateLogin(ctx context.Context, stateHash string, fn func(l *Login) error) (*Login, error)
+	// UsedLogins returns at most limit logins that were used before a time, the
+	// oldest first.
+	UsedLogins(ctx context.Context, before time.Time, limit int) ([]Login, error)
+	// DeleteLogin deletes a login. Deleting what is not there is no error.
+	DeleteLogin(ctx context.Context, stateHash string) error
+
+	// Grants returns what is held of the Google account of that subject: by
+	// connections, and by logins that wait to be confirmed.
+	Grants(ctx context.Context, subject string) ([]Grant, error)
+	// StaleConnections returns at most limit connections that have had stale
+	// tokens since before a time, the longest first.
+	StaleConnections(ctx context.Context, before time.Time, limit int) ([]Connection, error)
 
 	// Connection returns the user's connection; NotFound if there never was
 	// one.

@@ -32,12 +32,22 @@ const (
 // Ended reports whether s is final.
 func (s State) Ended() bool { return s != StatePending && s != StateRunning }
 
-// Setup is one run of the chain for one user: the aggregate that the steps
-// read and write, one document.
+// Kind says what a setup is for.
+type Kind string
+
+// The kinds of setups.
+const (
+	KindSetup   Kind = ""        // makes projects ready
+	KindRemoval Kind = "removal" // undoes what setups changed, after a disconnect
+)
+
+// Setup is one run of a chain for one user: the aggregate that the steps read
+// and write, one document.
 type Setup struct {
 	ID         string
 	UserID     string
 	Generation int64 // of the connection it was made for
+	Kind       Kind
 
 	State   State
 	Code    string    // stable reason of an ending that is not success, e.g. no_projects
@@ -60,9 +70,14 @@ type Setup struct {
 	AccountsAt    time.Time // when this setup made an account; zero: both stood already
 
 	// ChangesMade counts what was written in the customer's cloud, and
-	// ChangesStood what was found there as it should be.
+	// ChangesStood what was found there as it should be. In a removal these are
+	// changes that are undone, and those that stood no more.
 	ChangesMade  int
 	ChangesStood int
+
+	// Of a removal:
+	DisableAPIs  bool     // also disable the APIs that setups enabled
+	MadeAccounts []string // service accounts that setups made: to be deleted
 
 	Propagation Propagation
 	Steps       []StepRecord
@@ -103,7 +118,8 @@ type Project struct {
 	APIs      Outcome
 	Access    Outcome
 	OrgPolicy Outcome
-	Verified  bool // the agent account's permissions were seen in it, at Google
+	Removal   Outcome // of what setups changed here; started: all but the service accounts and APIs
+	Verified  bool    // the agent account's permissions were seen in it, at Google
 
 	// Operations are under way at Google since OperationsAt to enable APIs
 	// that were not yet seen enabled.
@@ -255,6 +271,7 @@ func (s *Setup) Clone() *Setup {
 	}
 	clone := *s
 	clone.Selected = slices.Clone(s.Selected)
+	clone.MadeAccounts = slices.Clone(s.MadeAccounts)
 	clone.Billing = maps.Clone(s.Billing)
 	clone.Eligible = slices.Clone(s.Eligible)
 	clone.Steps = slices.Clone(s.Steps)

@@ -36,6 +36,9 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	if q.SetupID != "" {
 		query = query.Where("SetupID", "==", q.SetupID)
 	}
+	if q.ProjectID != "" {
+		query = query.Where("ProjectID", "==", q.ProjectID)
+	}
 	if q.State != "" {
 		query = query.Where("State", "==", string(q.State))
 	}
@@ -45,33 +48,4 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	return list(ctx, query, q.PageSize, decodeChange, func(c connect.Change) connect.Cursor {
 		return connect.Cursor{Of: "changes", PlannedAt: c.PlannedAt.UTC(), ID: c.ID}
 	})
-}
-
-// list reads a page of a query, and one more document than that: it says
-// whether there is a next page.
-func list[T any](ctx context.Context, query firestore.Query, pageSize int,
-	decode func(*firestore.DocumentSnapshot) (T, error), position func(T) connect.Cursor,
-) (page []T, next string, err error) {
-	size, err := connect.PageSize(pageSize)
-	if err != nil {
-		return nil, "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	snapshots, err := query.Limit(size + 1).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, "", classify("list", err)
-	}
-	for i, snapshot := range snapshots {
-		if i == size {
-			next, err = position(page[size-1]).Token()
-			return page, next, err
-		}
-		one, err := decode(snapshot)
-		if err != nil {
-			return nil, "", err
-		}
-		page = append(page, one)
-	}
-	return page, "", nil
 }

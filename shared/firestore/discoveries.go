@@ -10,21 +10,8 @@ import (
 
 // Discoveries returns the user's discoveries, ordered by project ID.
 func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Discovery, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	snapshots, err := s.below(userID, "discoveries").OrderBy("ProjectID", firestore.Asc).Documents(ctx).GetAll()
-	if err != nil {
-		return nil, classify("list discoveries", err)
-	}
-	all := make([]connect.Discovery, len(snapshots))
-	for i, snapshot := range snapshots {
-		d, err := decodeDiscovery(snapshot)
-		if err != nil {
-			return nil, err
-		}
-		all[i] = *d
-	}
-	return all, nil
+	pointers, err := fetch(ctx, s.below(userID, "discoveries").OrderBy("ProjectID", firestore.Asc), decodeDiscovery)
+	return values(pointers), err
 }
 
 // UpdateDiscovery runs fn over the user's connection and a project's discovery.

@@ -163,6 +163,16 @@ func decodeDiscovery(snapshot *firestore.DocumentSnapshot) (*connect.Discovery, 
 	return &d.Discovery, nil
 }
 
+func encodeLogin(l *connect.Login, tx string) (any, error) { return loginDocument{*l, tx}, nil }
+
+func decodeLogin(snapshot *firestore.DocumentSnapshot) (*connect.Login, error) {
+	d := new(loginDocument)
+	if err := snapshot.DataTo(d); err != nil {
+		return nil, err
+	}
+	return &d.Login, nil
+}
+
 func encodeConnection(c *connect.Connection, tx string) (any, error) {
 	return connectionDocument{*c, tx}, nil
 }

@@ -53,14 +53,17 @@ func testFields(t *testing.T, emulator string) {
 	})
 	must(err)
 	for path, want := range map[string][]string{
-		"logins/" + connect.Hash("state"): {"BrowserHash", "ConsumedAt", "CreatedAt", "ExpireAt", "ID", "OrgID", "StateHash", "Tx", "UserID", "Version"},
+		"logins/" + connect.Hash("state"): {
+			"BrowserHash", "ConfirmHash", "ConfirmedAt", "ConsumedAt", "CreatedAt", "Email", "ExpireAt", "ID", "Name", "OrgID", "ParkedAt",
+			"ReleasedAt", "Scopes", "StateHash", "Subject", "Tx", "UserID", "Version",
+		},
 		"connections/user": {
 			"Accounts", "Connected", "ConnectedAt", "Email", "Generation", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
-			"SetupID", "Stale", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
+			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
 		},
 		"setups/setup": {
-			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DueAt", "Eligible",
-			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Lease", "Message", "PreferredRoot", "Progress", "Projects",
+			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DisableAPIs", "DueAt", "Eligible",
+			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Kind", "Lease", "MadeAccounts", "Message", "PreferredRoot", "Progress", "Projects",
 			"Propagation", "RootProject", "Selected", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
 		},
 		"connections/user/changes/change": {

@@ -50,6 +50,22 @@ func (c *cloud) EnableAccount(ctx context.Context, projectID, email string) erro
 	return err
 }
 
+// DisableAccount implements setup.Cloud.
+func (c *cloud) DisableAccount(ctx context.Context, projectID, email string) error {
+	_, err := do(ctx, c, iamAdmin, projectID, "disable "+email, func(ctx context.Context) call[*iam.Empty] {
+		return c.accounts.Disable(accountName(projectID, email), &iam.DisableServiceAccountRequest{}).Context(ctx)
+	})
+	return err
+}
+
+// DeleteAccount implements setup.Cloud.
+func (c *cloud) DeleteAccount(ctx context.Context, projectID, email string) error {
+	_, err := do(ctx, c, iamAdmin, projectID, "delete "+email, func(ctx context.Context) call[*iam.Empty] {
+		return c.accounts.Delete(accountName(projectID, email)).Context(ctx)
+	})
+	return err
+}
+
 // tokenLifetime is the longest that generateAccessToken gives without an
 // organization policy that extends it.
 const tokenLifetime = time.Hour

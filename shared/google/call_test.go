@@ -301,7 +301,7 @@ func TestWhoPaysForACall(t *testing.T) {
 // enabled, or were enabled by the setup, where their calls are counted.
 func TestWhichCallsNameTheirPayer(t *testing.T) {
 	t.Parallel()
-	want := map[string]string{"DisabledAPIs": "p", "EnableAPIs": "p", "Operation": "p", "SearchResources": "p"}
+	want := map[string]string{"DisabledAPIs": "p", "EnableAPIs": "p", "DisableAPI": "p", "Operation": "p", "SearchResources": "p"}
 	for _, method := range methods() {
 		t.Run(method.name, func(t *testing.T) {
 			t.Parallel()

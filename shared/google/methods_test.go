@@ -39,6 +39,9 @@ func methods() []method {
 			return err
 		}},
 		{"EnableAccount", func(ctx context.Context, c setup.Cloud) error { return c.EnableAccount(ctx, "p", agent) }},
+		{"DisableAccount", func(ctx context.Context, c setup.Cloud) error { return c.DisableAccount(ctx, "p", agent) }},
+		{"DeleteAccount", func(ctx context.Context, c setup.Cloud) error { return c.DeleteAccount(ctx, "p", agent) }},
+		{"DisableAPI", func(ctx context.Context, c setup.Cloud) error { return c.DisableAPI(ctx, "p", apis[0]) }},
 		{"Policy", func(ctx context.Context, c setup.Cloud) error { _, err := c.Policy(ctx, "p"); return err }},
 		{"SetPolicy", func(ctx context.Context, c setup.Cloud) error { return c.SetPolicy(ctx, "p", policy()) }},
 		{"AccountPolicy", func(ctx context.Context, c setup.Cloud) error { _, err := c.AccountPolicy(ctx, "p", agent); return err }},
@@ -53,6 +56,9 @@ func methods() []method {
 		}},
 		{"AllowAll", func(ctx context.Context, c setup.Cloud) error {
 			return c.AllowAll(ctx, "p", "iam.allowedPolicyMemberDomains", "")
+		}},
+		{"RestoreOrgPolicy", func(ctx context.Context, c setup.Cloud) error {
+			return c.RestoreOrgPolicy(ctx, "p", "iam.allowedPolicyMemberDomains", "BwYAAAAAAAA=", `{"rules":[{"denyAll":true}]}`)
 		}},
 		{"Impersonate", func(ctx context.Context, c setup.Cloud) error { _, err := c.Impersonate(ctx, agent); return err }},
 		{"SearchResources", func(ctx context.Context, c setup.Cloud) error {

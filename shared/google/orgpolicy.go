@@ -83,3 +83,23 @@ func (c *cloud) AllowAll(ctx context.Context, projectID, constraint, etag string
 	})
 	return err
 }
+
+// RestoreOrgPolicy implements setup.Cloud.
+func (c *cloud) RestoreOrgPolicy(ctx context.Context, projectID, constraint, etag, spec string) error {
+	name := policyName(projectID, constraint)
+	if spec == "" {
+		_, err := do(ctx, c, orgPolicyAPI, projectID, "delete org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleProtobufEmpty] {
+			return c.policies.Delete(name).Etag(etag).Context(ctx)
+		})
+		return err
+	}
+	policy := &orgpolicy.GoogleCloudOrgpolicyV2Policy{Name: name, Spec: new(orgpolicy.GoogleCloudOrgpolicyV2PolicySpec)}
+	if err := json.Unmarshal([]byte(spec), policy.Spec); err != nil {
+		return connect.Errorf(connect.Precondition, "What stood before in the organization policy of %s cannot be read.", projectID).Because(err)
+	}
+	policy.Spec.Etag, policy.Spec.UpdateTime = etag, ""
+	_, err := do(ctx, c, orgPolicyAPI, projectID, "restore org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+		return c.policies.Patch(name, policy).UpdateMask("policy.spec").Context(ctx)
+	})
+	return err
+}

@@ -81,6 +81,16 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 	return "", nil
 }
 
+// DisableAPI implements setup.Cloud. Google is asked to look whether the API
+// was used lately, and not to disable others with it
+// (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/disable).
+func (c *cloud) DisableAPI(ctx context.Context, projectID, name string) error {
+	_, err := do(ctx, c, serviceUsage, projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+		return c.services.Disable("projects/"+projectID+"/services/"+name, &serviceusage.DisableServiceRequest{CheckIfServiceHasUsage: "CHECK"}).Context(ctx)
+	})
+	return err
+}
+
 // listed names each API with Google's words.
 func listed(failed map[string]string) string {
 	var parts []string

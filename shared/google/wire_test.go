@@ -162,6 +162,8 @@ func TestWireAPIs(t *testing.T) {
 		t.Errorf("enabled singly %d times and as a batch %d times, want 2 and 2", counts["serviceusage.services.enable"], counts["serviceusage.services.batchEnable"])
 	}
 
+	ok(t, user.DisableAPI(t.Context(), shop, apis[0]))
+	fails(t, user.DisableAPI(t.Context(), shop, "dns.googleapis.com"), connect.Precondition, "") // it is not enabled
 	_, err = user.EnableAPIs(t.Context(), unpaid, []string{"run.googleapis.com", "compute.googleapis.com"})
 	fails(t, err, connect.Precondition, setup.ReasonBillingMissing)
 	_, err = user.EnableAPIs(t.Context(), shop, []string{"no-such.googleapis.com"})
@@ -246,6 +248,15 @@ func TestWireAccounts(t *testing.T) {
 	if !before.Disabled || after.Disabled {
 		t.Errorf("disabled before %v, after %v", before.Disabled, after.Disabled)
 	}
+	ok(t, user.DisableAccount(t.Context(), shop, asleep))
+	if again, err := user.Account(t.Context(), shop, asleep); err != nil || !again.Disabled {
+		t.Errorf("disabled again: %+v, %v", again, err)
+	}
+	ok(t, user.DeleteAccount(t.Context(), shop, email))
+	_, err = user.Account(t.Context(), shop, email)
+	fails(t, err, connect.NotFound, "notFound")
+	fails(t, user.DeleteAccount(t.Context(), shop, email), connect.NotFound, "notFound")
+	fails(t, user.DisableAccount(t.Context(), shop, email), connect.NotFound, "notFound")
 
 	// An answer that is lost after the account was made: the retry finds it.
 	ok(t, w.AddFault(emulated.Fault{Method: "iam.serviceAccounts.create", Code: 503, AfterEffect: true, Count: 1}))
@@ -364,6 +375,23 @@ func TestWireOrgPolicies(t *testing.T) {
 			t.Errorf("%s: allowed %v, %v", id, allowed, err)
 		}
 	}
+
+	// Back to what stood before: in one project nothing, in the other its own.
+	for id, before := range map[string]string{shop: "", tools: own.Spec} {
+		set, err := admin.OrgPolicy(t.Context(), id, constraint)
+		ok(t, err)
+		fails(t, admin.RestoreOrgPolicy(t.Context(), id, constraint, "c3RhbGU=", before), connect.Conflict, "")
+		ok(t, admin.RestoreOrgPolicy(t.Context(), id, constraint, set.Etag, before))
+		if allowed, err := user.EffectivelyAllowsAll(t.Context(), id, constraint); err != nil || allowed {
+			t.Errorf("%s: restored it allows all: %v, %v", id, allowed, err)
+		}
+	}
+	_, err = user.OrgPolicy(t.Context(), shop, constraint)
+	fails(t, err, connect.NotFound, "")
+	if restored, err := admin.OrgPolicy(t.Context(), tools, constraint); err != nil || !strings.Contains(restored.Spec, `"allowedValues":["C03demo42"]`) {
+		t.Errorf("the restored policy is %+v, %v", restored, err)
+	}
+	fails(t, admin.RestoreOrgPolicy(t.Context(), tools, constraint, own.Etag, "no JSON"), connect.Precondition, "")
 }
 
 func TestWireImpersonationAndDiscovery(t *testing.T) {

@@ -54,7 +54,7 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.user(userID).ledger.after(last) {
-		if q.SetupID != "" && c.SetupID != q.SetupID || q.State != "" && c.State != q.State {
+		if q.SetupID != "" && c.SetupID != q.SetupID || q.ProjectID != "" && c.ProjectID != q.ProjectID || q.State != "" && c.State != q.State {
 			continue
 		}
 		if len(page) == size {

@@ -16,7 +16,7 @@ import (
 type Store struct {
 	mu          sync.Mutex
 	counts      Counts
-	logins      map[string]connect.Login // by state hash
+	logins      table[*connect.Login] // by state hash
 	connections table[*connect.Connection]
 	setups      table[*connect.Setup]
 	users       map[string]*user
@@ -36,8 +36,7 @@ type user struct {
 // NewStore returns an empty store.
 func NewStore() *Store {
 	return &Store{
-		logins: map[string]connect.Login{}, users: map[string]*user{},
-		sweepLogins: sweepFrom, sweepSetups: sweepFrom,
+		users: map[string]*user{}, sweepLogins: sweepFrom, sweepSetups: sweepFrom,
 	}
 }
 
@@ -56,42 +55,6 @@ func (s *Store) user(id string) *user {
 		s.users[id] = u
 	}
 	return u
-}
-
-// CreateLogin stores a login under its state's hash; Conflict if that is taken.
-func (s *Store) CreateLogin(ctx context.Context, l *connect.Login) error {
-	if err := alive(ctx); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts.Transactions++
-	if _, taken := s.logins[l.StateHash]; taken {
-		return connect.Errorf(connect.Conflict, "This login exists already.")
-	}
-	s.forgetLogins(l.CreatedAt)
-	s.logins[l.StateHash] = *l
-	s.counts.Writes++
-	return nil
-}
-
-// ConsumeLogin returns the login of that state and marks it used.
-func (s *Store) ConsumeLogin(ctx context.Context, stateHash string, now time.Time) (*connect.Login, error) {
-	if err := alive(ctx); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts.Transactions++
-	s.counts.Reads++
-	l, found := s.logins[stateHash]
-	if !found || !l.ConsumedAt.IsZero() || !now.Before(l.ExpireAt) {
-		return nil, connect.Errorf(connect.NotFound, "This login is unknown, used or expired.")
-	}
-	l.ConsumedAt = now
-	s.logins[stateHash] = l
-	s.counts.Writes++
-	return &l, nil
 }
 
 // Connection returns the user's connection.
@@ -260,22 +223,7 @@ func (s *Store) DeleteDiscoveries(ctx context.Context, userID string, before int
 // of it is constant per document.
 const sweepFrom = 1024
 
-// forgetLogins does for logins what Firestore's TTL policy does: it removes
-// expired ones, about a day later. now is the new login's time and not the
-// clock's, because ConsumeLogin judges by its caller's time too.
-func (s *Store) forgetLogins(now time.Time) {
-	if len(s.logins) < s.sweepLogins {
-		return
-	}
-	for hash, l := range s.logins {
-		if now.Sub(l.ExpireAt) > 24*time.Hour {
-			delete(s.logins, hash)
-		}
-	}
-	s.sweepLogins = max(sweepFrom, 2*len(s.logins))
-}
-
-// forgetSetups does the same for setups.
+// forgetSetups does for setups what Firestore's TTL policy does.
 func (s *Store) forgetSetups(now time.Time) {
 	if len(s.setups.rows) < s.sweepSetups {
 		return

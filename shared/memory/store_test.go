@@ -140,7 +140,7 @@ func TestExpiredDocumentsAreForgottenInTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(s.logins); n != 4*sweepFrom {
+	if n := len(s.logins.rows); n != 4*sweepFrom {
 		t.Errorf("%d logins are kept, want the %d new ones", n, 4*sweepFrom)
 	}
 	if n := len(s.setups.rows); n > sweepFrom {

@@ -127,6 +127,8 @@ func (noRefresh) Refresh(context.Context, connect.Token) (connect.Token, error) 
 	return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 }
 
+func (noRefresh) Revoke(context.Context, connect.Token) error { return nil }
+
 // run makes a chain over an emulated Google with n projects, in a bubble, with
 // a setup that is about to begin.
 func run(t *testing.T, n int, body func(*chain, *connect.Setup)) {
@@ -176,7 +178,7 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			Log: slog.New(slog.DiscardHandler),
 		}
 		c.Runner, c.service = &setup.Runner{Parts: parts}, &setup.Service{Parts: parts}
-		made, err := c.service.Connect(t.Context(), connect.NewLogin("user-1", "", "state", "browser", time.Now()), setup.Grant{
+		made, err := c.service.Connect(t.Context(), connect.NewLogin("user-1", "", "state", "browser", time.Now()), setup.Consent{
 			Token: connect.Token{Access: connect.Secret(access), Refresh: "r", Expiry: time.Now().Add(time.Hour)}, Email: owner, Subject: "1",
 		})
 		if err != nil {

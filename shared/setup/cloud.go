@@ -47,6 +47,9 @@ type Cloud interface {
 	// EnableAPIs starts to enable up to 20 APIs, all of them or none, and
 	// returns the name of the operation; "" if they are enabled already.
 	EnableAPIs(ctx context.Context, projectID string, apis []string) (operation string, err error)
+	// DisableAPI starts to disable an API. Precondition if it was in use lately
+	// or another enabled API needs it.
+	DisableAPI(ctx context.Context, projectID, api string) error
 	// Operation returns how an enabling operation stands.
 	Operation(ctx context.Context, projectID, name string) (Operation, error)
 
@@ -56,6 +59,11 @@ type Cloud interface {
 	CreateAccount(ctx context.Context, projectID, accountID, displayName, description string) (Account, error)
 	// EnableAccount enables a disabled service account.
 	EnableAccount(ctx context.Context, projectID, email string) error
+
+	// DisableAccount disables a service account; NotFound if it is not there.
+	DisableAccount(ctx context.Context, projectID, email string) error
+	// DeleteAccount deletes a service account; NotFound if it is not there.
+	DeleteAccount(ctx context.Context, projectID, email string) error
 
 	// Policy reads a project's allow policy at version 3.
 	Policy(ctx context.Context, projectID string) (*Policy, error)
@@ -78,6 +86,11 @@ type Cloud interface {
 	// every value. With no etag it creates the policy, Conflict if there is
 	// one; with an etag it replaces the policy that has it.
 	AllowAll(ctx context.Context, projectID, constraint, etag string) error
+
+	// RestoreOrgPolicy replaces the project's own policy of a constraint, which
+	// must have that etag, by a spec as OrgPolicy gave it; with no spec it
+	// deletes the policy. Conflict if the etag is stale.
+	RestoreOrgPolicy(ctx context.Context, projectID, constraint, etag, spec string) error
 
 	// Impersonate mints a token of a service account, good for an hour.
 	Impersonate(ctx context.Context, email string) (connect.AccessToken, error)

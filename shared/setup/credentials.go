@@ -16,27 +16,31 @@ import (
 // token in hand is good for the calls that it is for.
 const refreshBefore = 5 * time.Minute
 
-// Refresher gets a new access token for a refresh token. It fails with
-// connect.NeedsReauth when Google no longer takes the refresh token.
-type Refresher interface {
+// Authority is Google's authorization server.
+type Authority interface {
+	// Refresh gets a new access token for a refresh token. It fails with
+	// connect.NeedsReauth when Google no longer takes the refresh token.
 	Refresh(ctx context.Context, t connect.Token) (connect.Token, error)
+	// Revoke takes back all that the token's Google account granted. Revoking
+	// what is revoked is no error.
+	Revoke(ctx context.Context, t connect.Token) error
 }
 
 // Credentials gives access tokens: of users from the Vault, refreshed when it
 // is time, and of service accounts by impersonation, kept in memory until
 // they are about to expire.
 type Credentials struct {
-	vault   connect.Vault
-	refresh Refresher
-	group   singleflight.Group // one refresh or mint of a kind at a time in this instance
+	vault     connect.Vault
+	authority Authority
+	group     singleflight.Group // one refresh or mint of a kind at a time in this instance
 
 	mu       sync.Mutex
 	accounts map[string]connect.AccessToken // by generation's token reference and email
 }
 
 // NewCredentials returns Credentials over a Vault.
-func NewCredentials(vault connect.Vault, refresh Refresher) *Credentials {
-	return &Credentials{vault: vault, refresh: refresh, accounts: map[string]connect.AccessToken{}}
+func NewCredentials(vault connect.Vault, authority Authority) *Credentials {
+	return &Credentials{vault: vault, authority: authority, accounts: map[string]connect.AccessToken{}}
 }
 
 // User returns the token source of the user whose tokens are at ref. The Vault
@@ -122,7 +126,7 @@ func (c *Credentials) renewUser(ctx context.Context, ref connect.TokenRef, good 
 	case t.Refresh == "":
 		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
-	fresh, err := c.refresh.Refresh(ctx, t)
+	fresh, err := c.authority.Refresh(ctx, t)
 	if err != nil {
 		return connect.Token{}, fmt.Errorf("refresh the user's token: %w", err)
 	}

@@ -49,6 +49,8 @@ type counter struct {
 	n  int
 }
 
+func (c *counter) Revoke(context.Context, connect.Token) error { return nil }
+
 func (c *counter) Refresh(_ context.Context, t connect.Token) (connect.Token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -117,8 +117,11 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 	changes = slices.Clone(changes)
 	for i := range changes {
 		changes[i].State = state
-		if state == connect.ChangeDone {
+		switch state {
+		case connect.ChangeDone:
 			changes[i].DoneAt = time.Now()
+		case connect.ChangeUndone:
+			changes[i].UndoneAt = time.Now()
 		}
 	}
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
@@ -129,7 +132,7 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 	for _, c := range changes {
 		delete(l.planned, c.ID)
 	}
-	if state == connect.ChangeDone {
+	if state != connect.ChangeRefused {
 		l.made += len(changes)
 	}
 	return nil
@@ -152,6 +155,31 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 		return false, nil
 	}
 	return true, l.mark(ctx, done, connect.ChangeDone)
+}
+
+// standing shows each change of the user's that stands or may stand, in one
+// project or, with no ID, in all: newest first within those that are done and
+// within those that are not known to be.
+func (l *ledger) standing(ctx context.Context, projectID string, show func(connect.Change)) error {
+	for _, state := range []connect.ChangeState{connect.ChangePlanned, connect.ChangeDone} {
+		q := connect.ChangeQuery{ProjectID: projectID, State: state, PageSize: connect.MaxPageSize}
+		for {
+			page, next, err := l.store.Changes(ctx, l.userID, q)
+			if err != nil {
+				return fmt.Errorf("read changes that stand: %w", err)
+			}
+			for _, c := range page {
+				if c.Kind != connect.ChangeRemoveBinding { // of Aurora's own accounts: nothing to give back
+					show(c)
+				}
+			}
+			if next == "" {
+				break
+			}
+			q.PageToken = next
+		}
+	}
+	return nil
 }
 
 // counts returns how many changes were made and how many stood already.

@@ -92,6 +92,28 @@ func (e policyEditor) once(ctx context.Context, edits func(*Policy) []edit) (cha
 	return true, nil
 }
 
+// remove takes grants out of the policy. It writes nothing to the ledger: what
+// it takes out is there already.
+func (e policyEditor) remove(ctx context.Context, unwanted func(*Policy) []grant) (err error) {
+	for range policyTries {
+		var policy *Policy
+		if policy, err = e.read(ctx); err != nil {
+			return err
+		}
+		changed := false
+		for _, g := range unwanted(policy) {
+			changed = policy.Remove(g.role, g.member) || changed
+		}
+		if !changed {
+			return nil
+		}
+		if err = e.write(ctx, policy); connect.CodeOf(err) != connect.Conflict {
+			return err
+		}
+	}
+	return err
+}
+
 // adding asks for grants to stand, whatever else the policy says.
 func adding(grants []grant) func(*Policy) []edit {
 	return func(*Policy) []edit {

@@ -111,7 +111,7 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 		now := time.Now()
 		seen = s.Clone()
 		switch {
-		case s.State.Ended(), s.Generation != t.Generation, !c.Connected, c.Generation != s.Generation:
+		case s.State.Ended(), s.Generation != t.Generation, c.Generation != s.Generation, !serves(c, s), StepNumber(Chain(s.Kind), t.Step) == 0:
 			return errGone
 		case s.Step != t.Step || s.Attempt != t.Attempt:
 			return errBehind
@@ -120,7 +120,7 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 		}
 		s.State = connect.StateRunning
 		s.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
-		s.Progress = max(s.Progress, Steps[StepNumber(s.Step)-1].Progress)
+		s.Progress = max(s.Progress, stepOf(s).Progress)
 		s.UpdatedAt = now
 		begin(s, now)
 		return nil
@@ -132,6 +132,14 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 		return nil, seen, err
 	}
 	return c, s, err
+}
+
+// serves reports whether c is in the state that a setup is for.
+func serves(c *connect.Connection, s *connect.Setup) bool {
+	if s.Kind == connect.KindRemoval {
+		return c.Leaving()
+	}
+	return c.Connected
 }
 
 // begin notes in the setup's records that its step is executed (once more).
@@ -147,7 +155,7 @@ func begin(s *connect.Setup, now time.Time) {
 // returns the setup if a task is due for it, and an error if the queue must
 // deliver the task again.
 func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery) (*connect.Setup, error) {
-	step := &Steps[StepNumber(run.Setup.Step)-1]
+	step := stepOf(run.Setup)
 	result = run.conclude(step, result, d)
 	// The result is recorded even when the task's own time is up: the work at
 	// Google is done.
@@ -176,14 +184,17 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery)
 		default:
 			record.FinishedAt, record.Outcome = now, "done"
 			s.Progress = max(s.Progress, step.Done)
-			if n := StepNumber(s.Step); n == len(Steps) {
+			if chain := Chain(s.Kind); StepNumber(chain, s.Step) == len(chain) {
 				s.End(connect.StateSucceeded, "", "", now)
 			} else {
-				s.Step, s.Attempt, s.Executions, s.DueAt = Steps[n].Name, 0, 0, time.Time{}
+				s.Step, s.Attempt, s.Executions, s.DueAt = chain[StepNumber(chain, s.Step)].Name, 0, 0, time.Time{}
 			}
 		}
 		for _, f := range run.onCommit {
 			f(c)
+		}
+		if s.Kind == connect.KindRemoval && s.State.Ended() {
+			c.Discard(now) // however it ended: the sweep gives up what the step could not
 		}
 	})
 	switch {
@@ -234,7 +245,7 @@ func retryable(err error) bool {
 func (r *Run) execute(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	step := &Steps[StepNumber(r.Setup.Step)-1]
+	step := stepOf(r.Setup)
 	if step.writes && (r.Setup.Executions > 1 || r.Setup.Attempt > 0) {
 		if err := r.ledger.recover(ctx); err != nil {
 			return err

@@ -201,7 +201,7 @@ func TestTasksOfAnOlderGenerationDoNothing(t *testing.T) {
 	run(t, 1, func(c *chain, made *connect.Setup) {
 		c.until("grant-access")
 		task := c.due()
-		if err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {
+		if _, err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {
 			t.Fatal(err)
 		}
 		c.google.ClearCalls()

@@ -2,8 +2,6 @@ package setup
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,14 +13,6 @@ import (
 // messages for people.
 type Service struct{ Parts }
 
-// Grant is what a user's consent at Google came to.
-type Grant struct {
-	Token   connect.Token
-	Email   string // verified
-	Subject string // verified
-	Name    string
-}
-
 // errNotConnected says what to do about a missing connection.
 func errNotConnected() error {
 	return connect.Errorf(connect.NotFound, "Google Cloud is not connected. Connect it first.")
@@ -32,100 +22,12 @@ func errRunning() error {
 	return connect.Errorf(connect.Conflict, "A setup is running. Wait until it has ended, or disconnect.")
 }
 
-// connectTimeout bounds what follows a consent: four short operations.
-const connectTimeout = 20 * time.Second
-
-// Connect stores the tokens of a consent, makes the connection and starts its
-// first setup. A connection that stands is replaced, and its setup ends.
-func (s *Service) Connect(ctx context.Context, l *connect.Login, g Grant) (*connect.Setup, error) {
-	// A browser that leaves now must not leave tokens that nobody refers to.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-	defer cancel()
-	ref := l.Tokens()
-	if _, err := s.Tokens.vault.Put(ctx, ref, g.Token, 0); err != nil {
-		return nil, fmt.Errorf("store tokens: %w", err)
-	}
-	var made *connect.Setup
-	var other bool // the connection was another Google account's
-	c, err := s.Store.UpdateConnection(ctx, l.UserID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
-		now := time.Now()
-		if current != nil {
-			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
-		}
-		other = c.Subject != g.Subject
-		next := &connect.Connection{
-			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
-			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: ref,
-			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
-			Stale: c.Stale,
-		}
-		if c.Tokens != "" && c.Tokens != ref { // ref: this ran before, and its answer was lost
-			next.Stale = append(next.Stale, c.Tokens)
-		}
-		if !other { // the same Google account: what was set up for it still stands
-			next.Accounts, next.Projects = c.Accounts, c.Projects
-		}
-		*c = *next
-		made = newSetup(c, now)
-		return made, nil
-	})
-	if s.stands(ctx, made, err) {
-		c, err = s.Store.Connection(ctx, l.UserID)
-	}
-	if err != nil {
-		// Where the store did not answer, the connection may have been made, and
-		// the tokens stay. Otherwise nothing refers to them.
-		if connect.CodeOf(err) != connect.Unavailable {
-			err = errors.Join(err, s.Tokens.vault.Delete(ctx, ref))
-		}
-		return nil, fmt.Errorf("make connection: %w", err)
-	}
-	if err := s.deleteStale(ctx, c); err != nil {
-		s.Log.WarnContext(ctx, "tokens of replaced connections stay for now", "error", err)
-	}
-	if other {
-		if err := s.forgetResources(ctx, c); err != nil {
-			s.Log.WarnContext(ctx, "resources of the replaced connection stay for now", "error", err)
-		}
-	}
-	return made, s.start(ctx, made)
-}
-
-// deleteStale deletes the tokens of connections that are no more. The
-// connection names them until they are gone.
-func (s *Service) deleteStale(ctx context.Context, c *connect.Connection) error {
-	if len(c.Stale) == 0 {
-		return nil
-	}
-	for _, ref := range c.Stale {
-		if err := s.Tokens.vault.Delete(ctx, ref); err != nil {
-			return fmt.Errorf("delete tokens: %w", err)
-		}
-	}
-	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-		now.Stale = slices.DeleteFunc(now.Stale, func(ref connect.TokenRef) bool { return slices.Contains(c.Stale, ref) })
-		return nil, nil
-	})
-	return err
-}
-
-// forgetResources deletes what was discovered for generations before c's.
-func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) error {
-	if err := s.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
-		return fmt.Errorf("delete resources: %w", err)
-	}
-	if err := s.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
-		return fmt.Errorf("delete discoveries: %w", err)
-	}
-	return nil
-}
-
-// newSetup makes a setup for c and points c at it. It runs in transactions'
-// closures.
-func newSetup(c *connect.Connection, now time.Time) *connect.Setup {
+// newSetup makes a setup of a kind for c and points c at it. It runs in
+// transactions' closures.
+func newSetup(c *connect.Connection, id string, kind connect.Kind, now time.Time) *connect.Setup {
 	made := &connect.Setup{
-		ID: connect.NewID(), UserID: c.UserID, Generation: c.Generation,
-		State: connect.StatePending, Step: Steps[0].Name, CreatedAt: now, UpdatedAt: now,
+		ID: id, UserID: c.UserID, Generation: c.Generation, Kind: kind,
+		State: connect.StatePending, Step: Chain(kind)[0].Name, CreatedAt: now, UpdatedAt: now,
 		ExpireAt: now.Add(connect.SetupLifetime), Version: connect.SchemaVersion,
 	}
 	c.SetupID = made.ID
@@ -260,7 +162,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 		case current != nil && !current.State.Ended():
 			return nil, errRunning()
 		}
-		made = newSetup(now, at)
+		made = newSetup(now, connect.NewID(), connect.KindSetup, at)
 		return made, fill(now, made, current)
 	})
 	if err != nil && !s.stands(ctx, made, err) {
@@ -391,27 +293,6 @@ func (s *Service) ChooseRoot(ctx context.Context, userID, projectID string) (*co
 		}
 		return nil
 	})
-}
-
-// Disconnect ends the connection and whatever runs for it, and removes the
-// tokens and what was discovered. It asks nothing of Google and is
-// idempotent: called again, it removes what an earlier call could not.
-func (s *Service) Disconnect(ctx context.Context, userID string) error {
-	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
-		now := time.Now()
-		if current != nil {
-			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
-		}
-		c.Disconnect(now)
-		return nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.deleteStale(ctx, c); err != nil {
-		return err
-	}
-	return s.forgetResources(ctx, c)
 }
 
 // Rediscover runs the discovery of the connection's projects again.

@@ -17,6 +17,7 @@ package setup
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -94,18 +95,33 @@ var Steps = []Step{
 	},
 }
 
+// Removal is the chain that undoes what setups changed.
+var Removal = []Step{{
+	Name: "remove-access", Status: "Removing what Aurora set up", Progress: 10, Done: 100,
+	Failure: "What Aurora set up could not be removed", run: removeAccess, writes: true,
+}}
+
+// Chain returns the steps of a kind of setup, in order.
+func Chain(kind connect.Kind) []Step {
+	if kind == connect.KindRemoval {
+		return Removal
+	}
+	return Steps
+}
+
 // DiscoverFunction is the name of the function that discovers one project.
 const DiscoverFunction = "discover-project"
 
-// StepNumber returns the place of the named step in the chain, from 1; 0 if
-// there is none.
-func StepNumber(name string) int {
-	for i := range Steps {
-		if Steps[i].Name == name {
-			return i + 1
-		}
-	}
-	return 0
+// StepNumber returns the place of the named step in a chain, from 1; 0 if it
+// has none.
+func StepNumber(chain []Step, name string) int {
+	return 1 + slices.IndexFunc(chain, func(s Step) bool { return s.Name == name })
+}
+
+// stepOf returns the step that is due for s.
+func stepOf(s *connect.Setup) *Step {
+	chain := Chain(s.Kind)
+	return &chain[StepNumber(chain, s.Step)-1]
 }
 
 // The stable codes of endings.

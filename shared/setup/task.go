@@ -32,7 +32,7 @@ func ParseTask(body []byte) (Task, error) {
 		return Task{}, connect.Errorf(connect.Invalid, "The task's setup is missing.")
 	case t.Generation < 1:
 		return Task{}, connect.Errorf(connect.Invalid, "The task's generation must be at least 1.")
-	case StepNumber(t.Step) == 0:
+	case StepNumber(Steps, t.Step) == 0 && StepNumber(Removal, t.Step) == 0:
 		return Task{}, connect.Errorf(connect.Invalid, "The task's step is not one of the chain.")
 	case t.Attempt < 0:
 		return Task{}, connect.Errorf(connect.Invalid, "The task's attempt must not be negative.")

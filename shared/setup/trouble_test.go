@@ -309,7 +309,7 @@ func TestDiscoveryThatADisconnectOvertookLeavesNothing(t *testing.T) {
 		c.finish(made.ID)
 		body := c.queue.tasks[len(c.queue.tasks)-1].Body
 		c.store.afterSaveResources = func() {
-			if err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {
+			if _, err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {
 				t.Error(err)
 			}
 			// What is stored from here on would be nobody's.
@@ -356,7 +356,7 @@ func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
 	t.Parallel()
 	run(t, 1, func(c *chain, _ *connect.Setup) {
 		ctx := c.t.Context()
-		grant := setup.Grant{Token: connect.Token{Access: "a", Refresh: "r"}, Email: owner, Subject: "1"}
+		grant := setup.Consent{Token: connect.Token{Access: "a", Refresh: "r"}, Email: owner, Subject: "1"}
 		login := func(state string) *connect.Login {
 			return connect.NewLogin("user-1", "", state, "browser", time.Now())
 		}
@@ -390,12 +390,12 @@ func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
 		if _, _, err := c.vault.Get(ctx, first); connect.CodeOf(err) != connect.NotFound {
 			t.Errorf("the replaced tokens: %v", err)
 		}
-		if err := c.service.Disconnect(ctx, "user-1"); err != nil || stored(second) {
+		if _, err := c.service.Disconnect(ctx, "user-1"); err != nil || stored(second) {
 			t.Errorf("disconnect: %v, tokens are left: %v", err, stored(second))
 		}
 		connection, err := c.store.Connection(ctx, "user-1")
 		if err != nil || connection.Tokens != "" || len(connection.Stale) != 0 {
-			t.Errorf("the tombstone names %q and %q, %v", connection.Tokens, connection.Stale, err)
+			t.Errorf("the tombstone names %q and %v, %v", connection.Tokens, connection.Stale, err)
 		}
 	})
 }

@@ -24,6 +24,7 @@ func ledgerOf(userID string, n int) []connect.Change {
 		c := newChange(userID, connect.Hash(fmt.Sprint(i))[:40])
 		c.PlannedAt = firstTime.Add(time.Duration(i/3) * time.Microsecond)
 		c.SetupID = []string{"one", "two"}[i%2]
+		c.ProjectID = []string{"red", "green", "blue", "white", "black"}[i%5]
 		c.State = []connect.ChangeState{connect.ChangePlanned, connect.ChangeDone, connect.ChangeUndone}[i%3]
 		changes = append(changes, c)
 	}
@@ -153,17 +154,19 @@ var changeCases = []storeCase{
 		})
 		wantLedger(t, got, slices.DeleteFunc(changes, func(c connect.Change) bool { return c.State != connect.ChangeDone }))
 	}},
-	{"the filters by setup and by state select alone and together, over pages", func(t *testing.T, s connect.Store) {
+	{"the filters by setup, by project and by state select alone and together, over pages", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
 		changes := ledgerOf(user, 60)
 		ok(t, s.SaveChanges(ctx, user, changes))
 		for _, setup := range []string{"", "one", "other"} {
 			for _, state := range []connect.ChangeState{"", connect.ChangeDone, "other"} {
-				got := readLedger(t, s, user, connect.ChangeQuery{SetupID: setup, State: state, PageSize: 5})
-				want := slices.DeleteFunc(slices.Clone(changes), func(c connect.Change) bool {
-					return setup != "" && c.SetupID != setup || state != "" && c.State != state
-				})
-				wantLedger(t, got, want)
+				for _, project := range []string{"", "green"} {
+					got := readLedger(t, s, user, connect.ChangeQuery{SetupID: setup, ProjectID: project, State: state, PageSize: 5})
+					want := slices.DeleteFunc(slices.Clone(changes), func(c connect.Change) bool {
+						return setup != "" && c.SetupID != setup || state != "" && c.State != state || project != "" && c.ProjectID != project
+					})
+					wantLedger(t, got, want)
+				}
 			}
 		}
 	}},

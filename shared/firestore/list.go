@@ -1,0 +1,62 @@
+package firestore
+
+import (
+	"context"
+	"time"
+
+	"cloud.google.com/go/firestore"
+
+	"gcpconnect/shared/connect"
+)
+
+// list reads a page of a query, and one more document than that: it says
+// whether there is a next page.
+func list[T any](ctx context.Context, query firestore.Query, pageSize int,
+	decode func(*firestore.DocumentSnapshot) (T, error), position func(T) connect.Cursor,
+) (page []T, next string, err error) {
+	size, err := connect.PageSize(pageSize)
+	if err != nil {
+		return nil, "", err
+	}
+	page, err = fetch(ctx, query.Limit(size+1), decode)
+	if err != nil || len(page) <= size {
+		return page, "", err
+	}
+	page = page[:size]
+	next, err = position(page[size-1]).Token()
+	return page, next, err
+}
+
+// early returns at most limit documents of which a field holds a time before
+// another, the earliest first. Of those that have none it is zero.
+func early[T any](ctx context.Context, of *firestore.CollectionRef, field string, before time.Time, limit int, decode func(*firestore.DocumentSnapshot) (*T, error)) ([]T, error) {
+	pointers, err := fetch(ctx, of.Where(field, ">", time.Time{}).Where(field, "<", before).OrderBy(field, firestore.Asc).Limit(limit), decode)
+	return values(pointers), err
+}
+
+func values[T any](pointers []*T) []T {
+	var documents []T
+	for _, p := range pointers {
+		documents = append(documents, *p)
+	}
+	return documents
+}
+
+// fetch returns the documents of a query.
+func fetch[T any](ctx context.Context, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	snapshots, err := query.Documents(ctx).GetAll()
+	if err != nil {
+		return nil, classify("list", err)
+	}
+	var documents []T
+	for _, snapshot := range snapshots {
+		one, err := decode(snapshot)
+		if err != nil {
+			return nil, err
+		}
+		documents = append(documents, one)
+	}
+	return documents, nil
+}

@@ -1,0 +1,175 @@
+package setup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// Revocation says what became of a grant at Google when it was given up.
+type Revocation string
+
+// What can become of a grant at Google.
+const (
+	// RevocationNone: there was none to revoke any more.
+	RevocationNone Revocation = ""
+	// RevocationDone: Google has revoked it.
+	RevocationDone Revocation = "revoked"
+	// RevocationShared: it stands, because another connection of the same Google
+	// account would have died with it.
+	RevocationShared Revocation = "shared"
+	// RevocationUnknown: Google could not be asked, or did not say.
+	RevocationUnknown Revocation = "unknown"
+)
+
+// revokeTimeout bounds the call to Google: giving up does not wait for it
+// longer.
+const revokeTimeout = 5 * time.Second
+
+// release gives a grant up: it revokes it at Google, where that harms no other
+// connection, and deletes every version of its tokens from the Vault. It may be
+// repeated. That Google did not answer holds nothing up: tokens that are
+// deleted can be used by nobody.
+func (p *Parts) release(ctx context.Context, g connect.Grant) (Revocation, error) {
+	t, _, err := p.Tokens.vault.Get(ctx, g.Tokens)
+	if connect.CodeOf(err) == connect.Unavailable {
+		return RevocationNone, fmt.Errorf("read tokens: %w", err)
+	}
+	result := RevocationNone
+	switch {
+	case err == nil:
+		result = p.revoke(ctx, g, t)
+	case connect.CodeOf(err) != connect.NotFound:
+		p.Log.ErrorContext(ctx, "tokens to be deleted cannot be read", "error", err)
+		result = RevocationUnknown
+	}
+	if err := p.Tokens.vault.Delete(ctx, g.Tokens); err != nil {
+		return result, fmt.Errorf("delete tokens: %w", err)
+	}
+	return result, nil
+}
+
+// revoke revokes a grant unless another of the same Google account would die
+// with it: Google revokes all that an account granted to the platform
+// (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke).
+func (p *Parts) revoke(ctx context.Context, g connect.Grant, t connect.Token) Revocation {
+	if g.Subject == "" {
+		return RevocationUnknown // whose other grants could not be looked for
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	defer cancel()
+	held, err := p.Store.Grants(ctx, g.Subject)
+	if err == nil && slices.ContainsFunc(held, func(other connect.Grant) bool { return other.Tokens != g.Tokens }) {
+		return RevocationShared
+	}
+	if err == nil {
+		err = p.Tokens.authority.Revoke(ctx, t)
+	}
+	if err != nil {
+		p.Log.WarnContext(ctx, "grant could not be revoked", "error", err)
+		return RevocationUnknown
+	}
+	return RevocationDone
+}
+
+// releaseStale gives up the tokens of connections that are no more. The
+// connection names them until they are gone. It returns the least that can be
+// said of all of them.
+func (p *Parts) releaseStale(ctx context.Context, c *connect.Connection) (Revocation, error) {
+	worst := RevocationNone
+	if len(c.Stale) == 0 {
+		return worst, nil
+	}
+	order := []Revocation{RevocationNone, RevocationDone, RevocationShared, RevocationUnknown}
+	for _, g := range c.Stale {
+		result, err := p.release(ctx, g)
+		if err != nil {
+			return worst, err
+		}
+		if slices.Index(order, result) > slices.Index(order, worst) {
+			worst = result
+		}
+	}
+	_, err := p.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		now.Released(c.Stale)
+		return nil, nil
+	})
+	return worst, err
+}
+
+// forgetResources deletes what was discovered for generations before c's.
+func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) error {
+	if err := s.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
+		return fmt.Errorf("delete resources: %w", err)
+	}
+	if err := s.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
+		return fmt.Errorf("delete discoveries: %w", err)
+	}
+	return nil
+}
+
+// Disconnect ends the connection and whatever runs for it, gives the grant up,
+// and removes the tokens and what was discovered. What setups changed in the
+// customer's cloud stays. It is idempotent: called again, it removes what an
+// earlier call could not.
+func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, error) {
+	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		now := time.Now()
+		if current != nil {
+			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
+		}
+		c.Disconnect(now)
+		return nil, nil
+	})
+	if err != nil {
+		return RevocationNone, err
+	}
+	revocation, err := s.releaseStale(ctx, c)
+	if err != nil {
+		return revocation, err
+	}
+	return revocation, s.forgetResources(ctx, c)
+}
+
+// Remove ends the connection and whatever runs for it, and starts the removal
+// that undoes what setups changed in the customer's cloud, after which the
+// tokens go. disableAPIs has it disable the APIs too that setups enabled. While
+// a removal runs, and after one that ended, it returns that one.
+func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (*connect.Setup, error) {
+	var made *connect.Setup
+	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		now := time.Now()
+		switch {
+		case !c.Connected && current != nil && current.Kind == connect.KindRemoval:
+			made = current
+			return nil, nil
+		case !c.Connected:
+			return nil, connect.Errorf(connect.Conflict, "Google Cloud is not connected, so Aurora can change nothing there. Connect it again, then disconnect with cleanup.")
+		case c.NeedsReauth:
+			return nil, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken+" Then disconnect with cleanup. Or disconnect without it.")
+		}
+		if current != nil {
+			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
+		}
+		c.Leave(now)
+		made = newSetup(c, connect.NewID(), connect.KindRemoval, now)
+		made.DisableAPIs = disableAPIs
+		return made, nil
+	})
+	if s.stands(ctx, made, err) {
+		c, err = s.Store.Connection(ctx, userID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if made.State != connect.StatePending {
+		return made, nil
+	}
+	if err := s.start(ctx, made); err != nil {
+		return nil, err
+	}
+	return made, s.forgetResources(ctx, c)
+}

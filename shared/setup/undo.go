@@ -1,0 +1,270 @@
+package setup
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"gcpconnect/shared/connect"
+)
+
+// undoing is the work of undoing, in one project, changes of the ledger.
+type undoing struct {
+	r       *Run
+	p       *connect.Project
+	changes []connect.Change  // that stand, as far as the ledger knows; newest first
+	left    map[string]string // what could not be undone, with Google's words
+}
+
+// of returns the changes of a kind.
+func (u *undoing) of(kind connect.ChangeKind) []connect.Change {
+	return slices.DeleteFunc(slices.Clone(u.changes), func(c connect.Change) bool { return c.Kind != kind })
+}
+
+// made reports whether setups made the account.
+func (u *undoing) made(email string) bool { return slices.Contains(u.r.Setup.MadeAccounts, email) }
+
+// access takes back everything but the accounts and the APIs.
+func (u *undoing) access(ctx context.Context) error {
+	for _, undo := range []func(context.Context) error{u.projectBindings, u.accountBindings, u.orgPolicies, u.disableAccounts} {
+		if err := undo(ctx); err != nil {
+			return err
+		}
+	}
+	if len(u.of(connect.ChangeCreateAccount)) > 0 || u.r.Setup.DisableAPIs && len(u.of(connect.ChangeEnableAPI)) > 0 {
+		u.p.Removal = connect.OutcomeStarted
+		return nil
+	}
+	u.conclude()
+	return nil
+}
+
+// accountsAndAPIs deletes the accounts that setups made, and disables APIs.
+func (u *undoing) accountsAndAPIs(ctx context.Context) error {
+	if err := u.deleteAccounts(ctx); err != nil {
+		return err
+	}
+	if u.r.Setup.DisableAPIs {
+		if err := u.disableAPIs(ctx); err != nil {
+			return err
+		}
+	}
+	u.conclude()
+	return nil
+}
+
+// conclude sets the project's outcome.
+func (u *undoing) conclude() {
+	u.p.Removal = connect.OutcomeChanged
+	if len(u.left) > 0 || u.p.Failed(stepRemove) {
+		u.p.Removal = connect.OutcomeFailed
+	}
+}
+
+// keep notes what could not be undone, unless err says that it can be later.
+func (u *undoing) keep(thing string, err error) error {
+	if err == nil || u.r.outcome(err) == "" {
+		return err
+	}
+	u.left[thing] = connect.MessageOf(err)
+	return nil
+}
+
+// projectBindings takes back the roles that setups gave in the project's
+// policy, and every role of an account that is about to be deleted.
+func (u *undoing) projectBindings(ctx context.Context) error {
+	changes := slices.DeleteFunc(u.of(connect.ChangeAddBinding), func(c connect.Change) bool { return c.Target != u.p.ID })
+	if len(changes) == 0 {
+		return nil
+	}
+	err := projectPolicy(u.r.user, u.r.ledger, u.p.ID).remove(ctx, func(p *Policy) []grant {
+		grants := grantsIn(changes)
+		for _, b := range p.Bindings {
+			for _, member := range b.Members {
+				if b.Condition == nil && slices.ContainsFunc(u.r.Setup.MadeAccounts, func(email string) bool { return serviceAccountMember(email) == member }) {
+					grants = append(grants, grant{b.Role, member})
+				}
+			}
+		}
+		return grants
+	})
+	if err != nil {
+		return u.keep("the roles of Aurora's accounts in the project", err)
+	}
+	return u.undone(ctx, changes)
+}
+
+// accountBindings takes back who may use accounts that setups found there. Of
+// accounts that are deleted it goes with them.
+func (u *undoing) accountBindings(ctx context.Context) error {
+	byAccount := map[string][]connect.Change{}
+	for _, c := range u.of(connect.ChangeAddBinding) {
+		if c.Target != u.p.ID && !u.made(c.Target) {
+			byAccount[c.Target] = append(byAccount[c.Target], c)
+		}
+	}
+	for email, changes := range byAccount {
+		err := accountPolicy(u.r.user, u.r.ledger, u.p.ID, email).remove(ctx, func(*Policy) []grant { return grantsIn(changes) })
+		if err != nil && connect.CodeOf(err) != connect.NotFound {
+			if err := u.keep("who may use "+email, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := u.undone(ctx, changes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func grantsIn(changes []connect.Change) []grant {
+	var grants []grant
+	for _, c := range changes {
+		grants = append(grants, grant{c.Role, c.Member})
+	}
+	return grants
+}
+
+// orgPolicies puts the project's own policy back that stood before, unless
+// somebody has changed it since.
+func (u *undoing) orgPolicies(ctx context.Context) error {
+	for _, c := range u.of(connect.ChangeOrgPolicy) {
+		if err := u.restore(ctx, c); err != nil {
+			if err := u.keep("the organization policy "+c.Target, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := u.undone(ctx, []connect.Change{c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *undoing) restore(ctx context.Context, c connect.Change) (err error) {
+	for range policyTries {
+		var own OrgPolicy
+		own, err = u.r.user.OrgPolicy(ctx, u.p.ID, c.Target)
+		if connect.CodeOf(err) == connect.NotFound || err == nil && !own.AllowsAll {
+			return nil // what was set stands no more
+		}
+		if err == nil {
+			err = u.r.user.RestoreOrgPolicy(ctx, u.p.ID, c.Target, own.Etag, c.Before)
+		}
+		if connect.CodeOf(err) != connect.Conflict {
+			return err
+		}
+	}
+	return err
+}
+
+// disableAccounts disables again what was there disabled.
+func (u *undoing) disableAccounts(ctx context.Context) error {
+	for _, c := range u.of(connect.ChangeEnableAccount) {
+		if u.made(c.Target) {
+			continue
+		}
+		if err := u.r.user.DisableAccount(ctx, u.p.ID, c.Target); err != nil && connect.CodeOf(err) != connect.NotFound {
+			if err := u.keep("that "+c.Target+" is enabled", err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := u.undone(ctx, []connect.Change{c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteAccounts deletes the accounts that setups made here.
+func (u *undoing) deleteAccounts(ctx context.Context) error {
+	for _, created := range u.of(connect.ChangeCreateAccount) {
+		email := created.Target
+		if err := u.r.user.DeleteAccount(ctx, u.p.ID, email); err != nil && connect.CodeOf(err) != connect.NotFound {
+			if err := u.keep("the service account "+email, err); err != nil {
+				return err
+			}
+			continue
+		}
+		gone := slices.DeleteFunc(slices.Clone(u.changes), func(c connect.Change) bool {
+			return c.Target != email || c.Kind == connect.ChangeRemoveBinding
+		})
+		if err := u.undone(ctx, gone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// How long disabling APIs may take in one project, and how long to wait
+// between two looks at it. Google disables one after the other.
+const (
+	disablingTime = 15 * time.Minute
+	disablingWait = 10 * time.Second
+)
+
+// disableAPIs disables the APIs that setups enabled, but for those that are
+// in use or that others need.
+func (u *undoing) disableAPIs(ctx context.Context) error {
+	changes := u.of(connect.ChangeEnableAPI)
+	if len(changes) == 0 {
+		return nil
+	}
+	if u.p.OperationsAt.IsZero() {
+		u.p.OperationsAt = time.Now()
+	}
+	var off, on []connect.Change
+	var names []string
+	for _, c := range changes {
+		names = append(names, c.Target)
+	}
+	disabled, err := u.r.user.DisabledAPIs(ctx, u.p.ID, names)
+	if err != nil {
+		return u.keep("the APIs that were enabled", err)
+	}
+	for _, c := range changes {
+		if slices.Contains(disabled, c.Target) {
+			off = append(off, c)
+		} else {
+			on = append(on, c)
+		}
+	}
+	if err := u.undone(ctx, off); err != nil {
+		return err
+	}
+	moving := false
+	refused := map[string]string{}
+	for _, c := range on {
+		err := u.r.user.DisableAPI(ctx, u.p.ID, c.Target)
+		switch {
+		case err == nil:
+			moving = true
+		case connect.CodeOf(err) == connect.NeedsReauth:
+			return err
+		case retryable(err):
+			moving = true
+			refused[c.Target] = connect.MessageOf(err)
+		default: // in use, or others that are still enabled need it
+			refused[c.Target] = connect.MessageOf(err)
+		}
+	}
+	if moving && time.Since(u.p.OperationsAt) < disablingTime {
+		return Later(disablingWait)
+	}
+	for _, c := range on {
+		if why, ok := refused[c.Target]; ok {
+			u.left[c.Target] = why
+		} else {
+			u.left[c.Target] = "Google has not finished disabling it"
+		}
+	}
+	return nil
+}
+
+// undone marks changes in the ledger: they stand no more.
+func (u *undoing) undone(ctx context.Context, changes []connect.Change) error {
+	return u.r.ledger.mark(ctx, changes, connect.ChangeUndone)
+}
