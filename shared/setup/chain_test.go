@@ -29,8 +29,10 @@ type chain struct {
 	service *setup.Service
 	google  *emulated.Server
 	store   *store
-	vault   *memory.Vault
+	vault   *vault
 	queue   *queue
+	// afterCall, if there is one, runs after each call that Google has answered.
+	afterCall func()
 }
 
 // queue keeps the tasks that were enqueued.
@@ -104,8 +106,40 @@ func (s *store) before(changes []connect.Change) error {
 	return s.beforeSaveChanges(changes)
 }
 
+// vault knows what it holds, and can lose answers.
+type vault struct {
+	*memory.Vault
+	mu   sync.Mutex
+	held map[connect.TokenRef]bool
+	lost error // what the next Delete answers, when it has been done
+}
+
+func (v *vault) Put(ctx context.Context, ref connect.TokenRef, t connect.Token, version int) (int, error) {
+	n, err := v.Vault.Put(ctx, ref, t, version)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		v.held[ref] = true
+	}
+	return n, err
+}
+
+func (v *vault) Delete(ctx context.Context, ref connect.TokenRef) error {
+	err := v.Vault.Delete(ctx, ref)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		delete(v.held, ref)
+		err, v.lost = v.lost, nil
+	}
+	return err
+}
+
 // direct serves requests without a network.
-type direct struct{ http.Handler }
+type direct struct {
+	http.Handler
+	of *chain
+}
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
@@ -117,6 +151,9 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w := httptest.NewRecorder()
 	d.ServeHTTP(w, r)
+	if d.of.afterCall != nil {
+		d.of.afterCall()
+	}
 	return w.Result(), nil
 }
 
@@ -160,7 +197,8 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 		if err != nil {
 			t.Fatal(err)
 		}
-		cloud, err := google.New(google.Options{Endpoints: google.EndpointsUnder("http://google.test"), Transport: direct{server}})
+		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, vault: &vault{Vault: memory.NewVault(), held: map[connect.TokenRef]bool{}}, queue: &queue{}}
+		cloud, err := google.New(google.Options{Endpoints: google.EndpointsUnder("http://google.test"), Transport: direct{server, c}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +206,6 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, vault: memory.NewVault(), queue: &queue{}}
 		parts := setup.Parts{
 			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}),
 			Settings: setup.Settings{
