@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
@@ -125,9 +126,10 @@ func named(r *http.Request) (string, error) {
 	return checkUserID(id)
 }
 
+// checkUserID refuses an ID that others could read as that of another user.
 func checkUserID(id string) (string, error) {
-	if len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return "", connect.Errorf(connect.Invalid, "The user's ID must be UTF-8 of at most %d bytes without control characters.", maxUserID)
+	if len(id) > maxUserID || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) || strings.TrimSpace(id) != id {
+		return "", connect.Errorf(connect.Invalid, "The user's ID must be UTF-8 of at most %d bytes, without control characters and without spaces around it.", maxUserID)
 	}
 	return id, nil
 }

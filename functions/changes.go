@@ -2,9 +2,6 @@ package functions
 
 import (
 	"net/http"
-	"net/url"
-	"strconv"
-	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
 )
@@ -59,27 +56,4 @@ func (e *edge) changes(w http.ResponseWriter, r *http.Request) error {
 		})
 	}
 	return e.json(w, http.StatusOK, answer)
-}
-
-// pageSize reads page_size; 0 is the default.
-func pageSize(query url.Values) (int, error) {
-	text := query.Get("page_size")
-	if text == "" {
-		return 0, nil
-	}
-	size, err := strconv.Atoi(text)
-	if err != nil || size < 1 || size > connect.MaxPageSize {
-		return 0, connect.Errorf(connect.Invalid, "page_size must be a number from 1 to %d.", connect.MaxPageSize)
-	}
-	return size, nil
-}
-
-// checkUTF8 refuses what no database can look for.
-func checkUTF8(query url.Values, names ...string) error {
-	for _, name := range names {
-		if !utf8.ValidString(query.Get(name)) {
-			return connect.Errorf(connect.Invalid, "%s must be UTF-8.", name)
-		}
-	}
-	return nil
 }

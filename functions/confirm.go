@@ -16,7 +16,7 @@ func (e *edge) confirm(w http.ResponseWriter, r *http.Request) error {
 	var request struct {
 		TaskID string `json:"task_id"`
 	}
-	if err := decode(r, &request); err != nil {
+	if err := decodeStrict(r, &request); err != nil {
 		return err
 	}
 	if request.TaskID == "" {

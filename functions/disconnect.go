@@ -17,7 +17,8 @@ func (e *edge) disconnect(w http.ResponseWriter, r *http.Request) error {
 		Cleanup     bool `json:"cleanup"`
 		DisableAPIs bool `json:"disable_apis"`
 	}
-	if err := decode(r, &request); err != nil {
+	// A cleanup that is misspelled must not become a disconnect without one.
+	if err := decodeStrict(r, &request); err != nil {
 		return err
 	}
 	if request.DisableAPIs && !request.Cleanup {

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +18,6 @@ import (
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/telemetry"
 )
-
-// maxBody is how much of a request's body is read. The largest of the
-// contract, a selection of 1,000 projects, has some 35 KiB.
-const maxBody = 256 << 10
 
 // edge is one function at work: what all of them share.
 type edge struct {
@@ -38,9 +34,9 @@ func handler(d Deps, f Function) http.Handler {
 	mux := http.NewServeMux()
 	paths := f.paths()
 	for _, r := range f.Routes {
-		mux.Handle(r.Method+" "+r.Path, e.serve(r.handle))
+		mux.Handle(r.Method+" "+r.Path, e.serve(limited(r.handle)))
 		if len(paths) == 1 && !strings.Contains(r.Path, "{") {
-			mux.Handle(r.Method+" /{$}", e.serve(r.handle))
+			mux.Handle(r.Method+" /{$}", e.serve(limited(r.handle)))
 		}
 	}
 	for _, path := range paths {
@@ -57,26 +53,38 @@ func handler(d Deps, f Function) http.Handler {
 	}
 	mux.Handle("/", e.serve(nothing))
 	if f.Caller != CallerUser {
-		return mux // no page calls it
+		return e.secured(mux) // no page calls it
 	}
 	// Only the frontend's pages may call with the user's credentials, and read
 	// what is answered (https://fetch.spec.whatwg.org/#http-cors-protocol).
-	return cors.New(cors.Options{
-		AllowedOrigins: d.Origins, AllowCredentials: true,
-		AllowedMethods: []string{http.MethodGet, http.MethodPost},
-		AllowedHeaders: []string{"Authorization", "Content-Type", userHeader, "X-Org-ID"},
-		ExposedHeaders: []string{"Retry-After"}, MaxAge: 600,
-		AllowOriginFunc: noOrigin(d.Origins),
-	}).Handler(mux)
+	// Origins are compared here: of a list the library would take * for any
+	// text, and an empty one for all origins.
+	return e.secured(cors.New(cors.Options{
+		AllowOriginFunc: func(origin string) bool {
+			return slices.ContainsFunc(d.Origins, func(o string) bool { return strings.EqualFold(o, origin) })
+		},
+		AllowCredentials: true,
+		AllowedMethods:   []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders:   []string{"Authorization", "Content-Type", userHeader, "X-Org-ID"},
+		ExposedHeaders:   []string{"Retry-After"}, MaxAge: 600,
+	}).Handler(mux))
 }
 
-// noOrigin is for a list that is empty, which the library takes for all
-// origins; nil for others.
-func noOrigin(origins []string) func(string) bool {
-	if len(origins) > 0 {
-		return nil
-	}
-	return func(string) bool { return false }
+// secured has every answer, whoever gives it, tell browsers to make nothing of
+// it but data: not to keep, frame, run or guess it, nor to say where they come
+// from; and to come by HTTPS only, where that is how they come.
+func (e *edge) secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		if e.SecureCookies {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // nothing answers what is asked of no function.
@@ -96,10 +104,6 @@ func (e *httpError) Unwrap() error { return e.err }
 // serve turns a function that returns an error into a handler.
 func (e *edge) serve(handle func(*edge, http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		r = r.WithContext(telemetry.Continue(r.Context(), r.Header))
 		defer func() {
 			if p := recover(); p != nil {
@@ -135,6 +139,9 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if explicit, ok := errors.AsType[*httpError](err); ok {
 		status = explicit.status
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		status = http.StatusRequestEntityTooLarge
 	}
 	log := e.Log.InfoContext
 	if status >= http.StatusInternalServerError {
@@ -179,69 +186,3 @@ func (e *edge) json(w http.ResponseWriter, status int, answer any) error {
 
 // user returns who asks.
 func (e *edge) user(r *http.Request) (string, error) { return e.Users.User(r) }
-
-// body reads a request's body; an oversized one is an error that says so.
-func body(r *http.Request) ([]byte, error) {
-	content, err := io.ReadAll(r.Body)
-	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, connect.Errorf(connect.Invalid, "The body is larger than %d bytes.", tooLarge.Limit)
-	}
-	if err != nil {
-		return nil, connect.Errorf(connect.Invalid, "The body could not be read.").Because(err)
-	}
-	return content, nil
-}
-
-// decode reads a JSON object from the request's body, if there is one, into v.
-// Fields that v does not have are ignored: frontends
-// written for the original send some.
-func decode(r *http.Request, v any) error {
-	content, err := body(r)
-	if err != nil {
-		return err
-	}
-	_, err = parse(content, v)
-	return err
-}
-
-// parse is decode for a body in hand. It reports whether there was an object.
-func parse(content []byte, v any) (given bool, err error) {
-	content = bytes.TrimSpace(content)
-	if len(content) == 0 {
-		return false, nil
-	}
-	err = json.Unmarshal(content, v)
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return false, connect.Errorf(connect.Invalid, "%s must be %s.", wrong.Field, describe(wrong.Type.Kind().String())).Because(err)
-	}
-	if err != nil || content[0] != '{' {
-		return false, connect.Errorf(connect.Invalid, "The body must be a JSON object.").Because(err)
-	}
-	return true, nil
-}
-
-// describe says what a Go kind is called in JSON.
-func describe(kind string) string {
-	switch kind {
-	case "slice":
-		return "a list"
-	case "bool":
-		return "true or false"
-	case "struct", "map":
-		return "an object"
-	}
-	return "a " + kind
-}
-
-// distinct returns the values without repetitions, in their order.
-func distinct(values []string) []string {
-	seen := make(map[string]bool, len(values))
-	var result []string
-	for _, v := range values {
-		if !seen[v] {
-			seen[v] = true
-			result = append(result, v)
-		}
-	}
-	return result
-}

@@ -132,15 +132,15 @@ func Register(handlers map[string]http.Handler) {
 
 // Gateway serves every function under its paths: what the load balancer and
 // the queue's targets are together in a deployment.
-func Gateway(handlers map[string]http.Handler, log *slog.Logger) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", (&edge{Deps: Deps{Log: log}}).serve(nothing))
+func Gateway(d Deps) http.Handler {
+	mux, handlers, outside := http.NewServeMux(), Handlers(d), &edge{Deps: d}
+	mux.Handle("/", outside.serve(nothing))
 	for _, f := range Table() {
 		for _, path := range f.paths() {
 			mux.Handle(path, handlers[f.Name])
 		}
 	}
-	return mux
+	return outside.secured(mux)
 }
 
 // paths are the different paths of f's routes.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
 )
@@ -43,6 +44,67 @@ func TestParseSelectionNamesWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestParseTakesOneObjectThatSaysEachThingOnce(t *testing.T) {
+	t.Parallel()
+	type request struct {
+		Name  string `json:"name"`
+		Items []struct {
+			ID string `json:"id"`
+		} `json:"items"`
+	}
+	for name, tt := range map[string]struct {
+		body    string
+		unknown fields
+		err     string
+	}{
+		"an object":                          {`{"name":"a","items":[{"id":"1"},{"id":"2"}]}`, refuseUnknown, ""},
+		"nothing":                            {" \n", refuseUnknown, ""},
+		"a field that is not known, ignored": {`{"x":{"y":1}}`, ignoreUnknown, ""},
+		"a field that is not known, refused": {`{"x":1}`, refuseUnknown, `the field "x"`},
+		"one within a list, refused":         {`{"items":[{"x":1}]}`, refuseUnknown, `the field "x"`},
+		"a field twice":                      {`{"name":"a","name":"b"}`, ignoreUnknown, `"name" twice`},
+		"a field twice, strictly":            {`{"name":"a","name":"b"}`, refuseUnknown, `"name" twice`},
+		"a field in other letters":           {`{"name":"a","NAME":"b"}`, ignoreUnknown, `"NAME" twice`},
+		"a field in letters of other signs":  {`{"ſ":1,"s":2}`, ignoreUnknown, `"s" twice`},
+		"a field escaped":                    {`{"name":"a","\u006eame":"b"}`, ignoreUnknown, `"name" twice`},
+		"a field twice in what is ignored":   {`{"x":{"y":1,"y":2}}`, ignoreUnknown, `"y" twice`},
+		"a field twice within a list":        {`{"items":[{"id":"a"},{"id":"a","id":"b"}]}`, ignoreUnknown, `"id" twice`},
+		"the same field in two objects":      {`{"items":[{"id":"a"},{"id":"a"}]}`, ignoreUnknown, ""},
+		"a second object":                    {`{"name":"a"}{"name":"b"}`, ignoreUnknown, "more than one"},
+		"more behind the object":             {`{"name":"a"}]`, ignoreUnknown, "more than one"},
+		"no UTF-8":                           {"{\"name\":\"\xff\"}", ignoreUnknown, "UTF-8"},
+		"null":                               {`null`, ignoreUnknown, "JSON object"},
+		"a list":                             {`[{"name":"a"}]`, ignoreUnknown, "JSON object"},
+		"a depth without end":                {`{"x":` + strings.Repeat("[", 100_000), ignoreUnknown, "JSON object"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			given, err := parse([]byte(tt.body), &request{}, tt.unknown)
+			if tt.err == "" {
+				if err != nil || given != (strings.TrimSpace(tt.body) != "") {
+					t.Errorf("parse = %t, %v", given, err)
+				}
+				return
+			}
+			if connect.CodeOf(err) != connect.Invalid || !strings.Contains(connect.MessageOf(err), tt.err) {
+				t.Errorf("error = %v, want an invalid argument with %q", err, tt.err)
+			}
+		})
+	}
+}
+
+// FuzzNames: what encoding/json takes for one field, we take for one.
+func FuzzNames(f *testing.F) {
+	f.Add("name", "NAME")
+	f.Add("ſ", "s")
+	f.Add("K", "k")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if strings.EqualFold(a, b) != (fold(a) == fold(b)) && utf8.ValidString(a) && utf8.ValidString(b) {
+			t.Errorf("fold(%q) = %q, fold(%q) = %q", a, fold(a), b, fold(b))
+		}
+	})
 }
 
 func FuzzParseSelection(f *testing.F) {

@@ -43,7 +43,7 @@ func parseAccess(content []byte) ([]setup.AccessChange, error) {
 			Enabled *bool  `json:"enabled"`
 		} `json:"projects"`
 	}
-	if _, err := parse(content, &request); err != nil {
+	if _, err := parse(content, &request, ignoreUnknown); err != nil {
 		return nil, err
 	}
 	if len(request.Projects) == 0 {

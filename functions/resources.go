@@ -122,6 +122,9 @@ func (e *edge) discover(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := decodeStrict(r, &struct{}{}); err != nil {
+		return err
+	}
 	n, err := e.Service.Rediscover(r.Context(), user)
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ func parseSelection(content []byte) ([]string, error) {
 	var request struct {
 		Selected *[]json.RawMessage `json:"selected_project_ids"`
 	}
-	given, err := parse(content, &request)
+	given, err := parse(content, &request, ignoreUnknown)
 	switch {
 	case err != nil:
 		return nil, err

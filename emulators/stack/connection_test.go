@@ -311,7 +311,7 @@ func TestAnswersToBadRequestsNameTheField(t *testing.T) {
 		for i := range many {
 			many[i] = "project-x"
 		}
-		y.call(400, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": many}, nil)
+		y.call(413, "POST", "/gcp/post-auth-retry", map[string]any{"selected_project_ids": many}, nil)
 	})
 }
 

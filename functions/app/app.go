@@ -24,7 +24,7 @@ type App struct {
 	Handlers map[string]http.Handler
 
 	backends *Backends
-	log      *slog.Logger
+	deps     functions.Deps
 }
 
 // New makes an App over backends, which it closes. Requests to Google go
@@ -67,14 +67,12 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		Tokens:   setup.NewCredentials(backends.Vault, authority),
 		Settings: settings, Log: log,
 	}
-	return &App{
-		backends: backends, log: log,
-		Handlers: functions.Handlers(functions.Deps{
-			Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-			OAuth: authority, Users: users, Queue: queue, Scheduler: scheduler, Front: front, Origins: cfg.AllowedOrigins(),
-			ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
-		}),
-	}, nil
+	deps := functions.Deps{
+		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
+		OAuth: authority, Users: users, Queue: queue, Scheduler: scheduler, Front: front, Origins: cfg.AllowedOrigins(),
+		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
+	}
+	return &App{Handlers: functions.Handlers(deps), backends: backends, deps: deps}, nil
 }
 
 // Close closes the backends: a queue in memory lets tasks that are being
@@ -85,7 +83,7 @@ func (a *App) Close(ctx context.Context) error { return a.backends.Close(ctx) }
 // function under its paths. The target is one of functions.Names.
 func (a *App) Handler(target string) http.Handler {
 	if target == "" {
-		return functions.Gateway(a.Handlers, a.log)
+		return functions.Gateway(a.deps)
 	}
 	return a.Handlers[target]
 }
@@ -98,7 +96,7 @@ func callers(cfg *config.Config, certs string, transport http.RoundTripper) (use
 	}
 	google := func(audiences, emails []string) functions.Accounts {
 		return functions.Accounts{Emails: emails, Tokens: identity.New(identity.Options{
-			Issuer: "https://accounts.google.com", Keys: certs, Audiences: audiences, Transport: transport,
+			Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Audiences: audiences, Transport: transport,
 		})}
 	}
 	audiences := cfg.TaskAudiences(functions.Names())

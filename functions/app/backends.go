@@ -9,12 +9,12 @@ import (
 
 	"google.golang.org/grpc"
 
+	"gcpconnect/functions"
 	"gcpconnect/shared/cloudtasks"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/firestore"
 	"gcpconnect/shared/memory"
-	"gcpconnect/shared/setup"
 	"gcpconnect/shared/vault"
 )
 
@@ -37,8 +37,9 @@ func (b *Backends) Close(ctx context.Context) error {
 }
 
 // dispatchDeadline is when the queue gives a delivery up and repeats it: after
-// the step has given up by itself and after the lease of one that died.
-const dispatchDeadline = setup.Deadline + 30*time.Second
+// the function has given up by itself, after the server has cut its answer off,
+// and after the lease of one that died.
+const dispatchDeadline = functions.MaxTimeout + 15*time.Second
 
 // Open opens the backends that the configuration names, without calling them.
 // Close them.

@@ -19,17 +19,17 @@ import (
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/secretmanager"
-	"gcpconnect/shared/setup"
 	"gcpconnect/shared/telemetry"
 )
 
-// Timeouts of the server. A step may run until setup.Deadline, and then needs
-// some seconds to commit.
+// Limits of the server, around those of the functions: the longest may work
+// for functions.MaxTimeout, and its answer must still arrive.
 const (
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
-	writeTimeout  = setup.Deadline + 20*time.Second
+	writeTimeout  = functions.MaxTimeout + 5*time.Second
 	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10 // bytes, of all headers: an ID token has up to 16 KiB
 	// stopTimeout is a little less than the 10 s that Cloud Run gives between
 	// SIGTERM and SIGKILL
 	// (https://cloud.google.com/run/docs/container-contract#instance-shutdown).
@@ -72,7 +72,7 @@ func run(ctx context.Context) error {
 	// and drops requests when the process is told to stop.
 	server := &http.Server{
 		Handler: a.Handler(cfg.FunctionTarget), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	log.InfoContext(ctx, "serving", "address", listener.Addr().String(), "config", cfg)

@@ -131,7 +131,7 @@ func TestRunningRequestsEndBeforeTheProgramDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: x\r\nX-User-ID: u\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: x\r\nX-User-ID: u\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
