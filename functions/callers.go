@@ -21,8 +21,9 @@ type Users interface {
 
 // Services finds out whether a request is of a service that may make it.
 type Services interface {
-	// Service fails with Unauthenticated for nobody and Forbidden for another.
-	Service(r *http.Request) error
+	// Service returns the service's name, and fails with Unauthenticated for
+	// nobody and Forbidden for another.
+	Service(r *http.Request) (string, error)
 }
 
 // Tokens verifies bearer tokens, as identity.Verifier does.
@@ -53,14 +54,16 @@ type Mark string
 const (
 	QueueMark     Mark = "X-CloudTasks-TaskName"
 	SchedulerMark Mark = "X-CloudScheduler"
+	InternalMark  Mark = "X-Internal-Service" // our own
 )
 
 // Service implements Services.
-func (m Mark) Service(r *http.Request) error {
-	if r.Header.Get(string(m)) == "" {
-		return connect.Errorf(connect.Unauthenticated, "Only a service of the platform may call this.")
+func (m Mark) Service(r *http.Request) (string, error) {
+	name := r.Header.Get(string(m))
+	if name == "" {
+		return "", connect.Errorf(connect.Unauthenticated, "Only a service of the platform may call this.")
 	}
-	return nil
+	return name, nil
 }
 
 // Accounts believes the Google-signed ID tokens of these service accounts, and
@@ -71,15 +74,15 @@ type Accounts struct {
 }
 
 // Service implements Services.
-func (a Accounts) Service(r *http.Request) error {
+func (a Accounts) Service(r *http.Request) (string, error) {
 	who, err := bearer(r, a.Tokens)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !who.Verified || !slices.Contains(a.Emails, who.Email) {
-		return connect.Errorf(connect.Forbidden, "This service account may not call this.")
+		return "", connect.Errorf(connect.Forbidden, "This service account may not call this.")
 	}
-	return nil
+	return who.Email, nil
 }
 
 // Backend believes what Aurora's backend says of the user, and only it.
@@ -87,7 +90,7 @@ type Backend struct{ Services Services }
 
 // User implements Users.
 func (b Backend) User(r *http.Request) (string, error) {
-	if err := b.Services.Service(r); err != nil {
+	if _, err := b.Services.Service(r); err != nil {
 		return "", err
 	}
 	return named(r)

@@ -23,9 +23,15 @@ const (
 	backendAccount   = "backend@aurora.iam.gserviceaccount.com"
 	queueAccount     = "queue@aurora.iam.gserviceaccount.com"
 	schedulerAccount = "scheduler@aurora.iam.gserviceaccount.com"
+	serviceAccount   = "tools@aurora.iam.gserviceaccount.com"
 	userAudience     = "https://backend.example.com"
 	taskAudience     = "https://tasks.example.com"
 )
+
+// siblings are the platform's own callers, by whom their tokens are for.
+var siblings = map[string]string{
+	backendAccount: userAudience, serviceAccount: userAudience, queueAccount: taskAudience, schedulerAccount: taskAudience,
+}
 
 // house is every function with its doors locked as in a deployment with
 // AUTH=backend or AUTH=oidc.
@@ -70,12 +76,14 @@ func newHouse(t *testing.T, auth string) *house {
 			t.Error(err)
 		}
 	})
-	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client), Log: log}
+	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client, nil, log), Log: log}
 	d := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, OAuth: client,
 		Queue:     functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{queueAccount}},
 		Scheduler: functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{schedulerAccount}},
-		Front:     &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
+		// For the same audience as users' tokens, as it is without a setting.
+		Internal: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{serviceAccount}},
+		Front:    &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
 	}
 	d.Users = functions.Backend{Services: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{backendAccount}}}
 	if auth == "oidc" {
@@ -130,12 +138,14 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 					rightful, audience = queueAccount, taskAudience
 				case functions.CallerScheduler:
 					rightful, audience = schedulerAccount, taskAudience
+				case functions.CallerService:
+					rightful, audience = serviceAccount, userAudience
 				}
 				good := h.token(h.google, rightful, audience, 0)
 				for _, route := range f.Routes {
 					path := strings.ReplaceAll(route.Path, "{task_id}", "SETUP")
 					// What a caller may say of itself does not help.
-					claims := []string{"X-User-ID", "victim", "X-CloudTasks-TaskName", "task", "X-CloudTasks-QueueName", "setups", "X-CloudScheduler", "true"}
+					claims := []string{"X-User-ID", "victim", "X-CloudTasks-TaskName", "task", "X-CloudTasks-QueueName", "setups", "X-CloudScheduler", "true", "X-Internal-Service", "service"}
 					probe := func(who, token string, want int) {
 						t.Helper()
 						if got := h.knock(route.Method, path, token, claims...); got != want {
@@ -156,14 +166,13 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 					// Another account: as a service it is known and not allowed; as
 					// a user it is another user than it says.
 					probe("another account", h.token(h.google, other, audience, 0), http.StatusForbidden)
-					if f.Caller == functions.CallerUser {
-						probe("the queue", h.token(h.google, queueAccount, taskAudience, 0), http.StatusUnauthorized)
-					} else {
-						probe("the backend", h.token(h.google, backendAccount, userAudience, 0), http.StatusUnauthorized)
-						for _, sibling := range []string{queueAccount, schedulerAccount} {
-							if sibling != rightful {
-								probe(sibling, h.token(h.google, sibling, taskAudience, 0), http.StatusForbidden)
-							}
+					for sibling, its := range siblings {
+						switch {
+						case sibling == rightful || f.Caller == functions.CallerUser && its == userAudience && auth == "oidc":
+						case its == audience:
+							probe(sibling, h.token(h.google, sibling, its, 0), http.StatusForbidden)
+						default:
+							probe(sibling, h.token(h.google, sibling, its, 0), http.StatusUnauthorized)
 						}
 					}
 					if f.Caller == functions.CallerUser && auth == "oidc" {

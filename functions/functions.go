@@ -30,7 +30,9 @@ type Deps struct {
 	Queue   Services // who may bring tasks
 	// Scheduler is who may have things swept.
 	Scheduler Services
-	Front     *url.URL // where the browser goes after the callback; its origin is the only redirect target
+	// Internal is who may have tokens of users' service accounts.
+	Internal Services
+	Front    *url.URL // where the browser goes after the callback; its origin is the only redirect target
 	// Origins are those of pages that may call users' functions, e.g.
 	// https://aurora.example.com.
 	Origins []string
@@ -55,6 +57,8 @@ const (
 	CallerQueue   Caller = "queue"   // the task queue
 	// CallerScheduler is Cloud Scheduler.
 	CallerScheduler Caller = "scheduler"
+	// CallerService is one of Aurora's own services.
+	CallerService Caller = "service"
 )
 
 // Route is one request that a function answers.
@@ -96,6 +100,7 @@ func Table() []Function {
 			{"POST", "/api/gcp/discover", (*edge).discover},
 		}},
 	}
+	table = append(table, Function{"token", CallerService, []Route{{"POST", "/internal/token", (*edge).token}}})
 	for _, step := range slices.Concat(setup.Steps, setup.Removal) {
 		table = append(table, Function{step.Name, CallerQueue, []Route{{"POST", TaskPath(step.Name), stepFunction(step.Name)}}})
 	}

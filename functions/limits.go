@@ -39,6 +39,7 @@ var usual = map[Caller]Limits{
 	CallerUser:      {Body: 4 << 10, URL: 4 << 10, Timeout: time.Minute, Media: mediaJSON},
 	CallerBrowser:   {Body: 8 << 10, URL: 8 << 10, Timeout: time.Minute, Media: mediaForm}, // a code has up to 4 KiB
 	CallerQueue:     {Body: 4 << 10, URL: 4 << 10, Timeout: MaxTimeout, Media: mediaJSON},
+	CallerService:   {Body: 4 << 10, URL: 4 << 10, Timeout: time.Minute, Media: mediaJSON},
 	CallerScheduler: {Body: 4 << 10, URL: 4 << 10, Timeout: MaxTimeout, Media: mediaJSON},
 }
 
@@ -67,6 +68,7 @@ var singular = map[string]int{
 	"X-Cloudscheduler":            20,
 	"X-Cloudtasks-Taskname":       500,
 	"X-Cloudtasks-Taskretrycount": 20,
+	"X-Internal-Service":          256,
 	"X-Org-Id":                    maxUserID,
 	userHeader:                    maxUserID,
 }

@@ -23,7 +23,7 @@ func open(origins ...string) http.Handler {
 	parts := setup.Parts{Store: memory.NewStore(), Log: log}
 	return functions.Gateway(functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: parts.Store,
-		Users: functions.Local{}, Queue: functions.QueueMark, Scheduler: functions.SchedulerMark, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, Origins: origins, SecureCookies: true, Log: log,
+		Users: functions.Local{}, Queue: functions.QueueMark, Scheduler: functions.SchedulerMark, Internal: functions.InternalMark, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, Origins: origins, SecureCookies: true, Log: log,
 	})
 }
 
@@ -35,6 +35,7 @@ func ask(t *testing.T, h http.Handler, method, target string, body io.Reader, he
 	r.Header.Set("X-User-ID", "user")
 	r.Header.Set("X-CloudTasks-TaskName", "task")
 	r.Header.Set("X-CloudScheduler", "true")
+	r.Header.Set("X-Internal-Service", "test")
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}

@@ -66,7 +66,7 @@
 //	users          email, sub, name, domain, refreshError, sessionLength
 //	groups         email, members
 //	clients        id, secret, name, redirectUris, anyLoopbackPort, project (that owns it),
-//	               authError, authErrorPage, noRefreshToken, refreshLifetime, timeBasedAccess
+//	               authError, authErrorPage, noRefreshToken, refreshLifetime, timeBasedAccess, rotateRefresh
 //	organizations  id, domain, customerId, bindings, orgPolicies
 //	folders        id, parent, bindings, orgPolicies
 //	projects       id, number, name, state, parent, createTime, labels, billingAccount,

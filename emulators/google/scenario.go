@@ -86,6 +86,10 @@ type Client struct {
 	// RefreshLifetime limits refresh tokens; 168h is a consent screen in
 	// Testing. 0: six months of disuse.
 	RefreshLifetime Duration `json:"refreshLifetime,omitempty"`
+	// RotateRefresh has each refresh token work once, and be answered with its
+	// successor. Google does not do so today, and reserves the right
+	// (https://developers.google.com/identity/protocols/oauth2#expiration).
+	RotateRefresh bool `json:"rotateRefresh,omitempty"`
 	// TimeBasedAccess has the answer say so in refresh_token_expires_in.
 	TimeBasedAccess bool `json:"timeBasedAccess,omitempty"`
 }

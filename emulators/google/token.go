@@ -28,6 +28,9 @@ func (c *call) exchangeToken() (int, any) {
 	if err != nil || !strings.HasPrefix(c.r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		return http.StatusBadRequest, oauthError{Error: "invalid_request", Description: "The body must be a form."}
 	}
+	if form.Get("grant_type") == grantAssertion {
+		return c.exchangeAssertion(form)
+	}
 	id, key := form.Get("client_id"), form.Get("client_secret")
 	if user, password, ok := c.r.BasicAuth(); ok {
 		id, _ = url.QueryUnescape(user)
@@ -148,6 +151,15 @@ func (c *call) refreshAccess(client *Client, form url.Values) (int, any) {
 		t.expires = c.now.Add(disuse)
 	}
 	out := c.newAccess(t.grant, t.user, client, scopes)
+	if client.RotateRefresh {
+		t.dead = true
+		next, text := *t, "1//0"+secret()
+		next.dead = false
+		c.world.refresh[text] = &next
+		whose := holder{t.user, client.ID}
+		c.world.held[whose] = append(c.world.held[whose], &next)
+		out["refresh_token"] = text
+	}
 	c.addIDToken(out, t.user, client, scopes, "")
 	return http.StatusOK, out
 }

@@ -27,6 +27,7 @@ import (
 	"gcpconnect/emulators/tasks"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/setup"
 	"gcpconnect/shared/connect"
 	client "gcpconnect/shared/secretmanager"
 )
@@ -157,7 +158,7 @@ func local(address string) []option.ClientOption {
 // startInstances starts so many instances of the functions over the same real
 // services, each with clients of its own, and returns a handler that they
 // serve in turn.
-func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, log *slog.Logger) (http.Handler, error) {
+func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, platform setup.TokenSource, log *slog.Logger) (http.Handler, error) {
 	queues, err := cloudtasks.NewClient(ctx, local(cfg.TasksEmulator)...)
 	if err != nil {
 		return nil, fmt.Errorf("reach Cloud Tasks: %w", err)
@@ -173,7 +174,7 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, l
 		if err != nil {
 			return nil, err
 		}
-		backends.Queue = &countingQueue{backends.Queue, enqueued}
+		backends.Queue, backends.Platform = &countingQueue{backends.Queue, enqueued}, platform
 		a, err := app.New(cfg, backends, s.network.Transport(), log.With("instance", i+1))
 		if err != nil {
 			return nil, errors.Join(err, backends.Close(ctx))

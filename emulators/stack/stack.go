@@ -24,6 +24,7 @@ import (
 	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
+	clients "gcpconnect/shared/google"
 	"gcpconnect/shared/setup"
 )
 
@@ -144,10 +145,13 @@ func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler,
 		"NEXT_PUBLIC_BACKEND_URL": s.URL, "FRONTURL": s.FrontURL,
 		"GOOGLE_ENDPOINT": s.GoogleURL, "TASK_TARGET": s.URL + "/tasks/{function}",
 	}
+	platform, err := s.platform(variables)
+	if err != nil {
+		return nil, err
+	}
 	maps.Copy(variables, opts.Environment)
 	environment.Lookup = func(v string) (string, bool) { value, ok := variables[v]; return value, ok }
 	if opts.Real {
-		var err error
 		if environment.Secret, err = s.startParts(ctx, opts, variables); err != nil {
 			return nil, err
 		}
@@ -157,16 +161,31 @@ func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler,
 		return nil, err
 	}
 	if !opts.Real {
-		return s.startEmbedded(cfg, opts.Log)
+		return s.startEmbedded(cfg, platform, opts.Log)
 	}
-	return s.startInstances(ctx, cfg, max(opts.Instances, 1), opts.Log)
+	return s.startInstances(ctx, cfg, max(opts.Instances, 1), platform, opts.Log)
+}
+
+// platform is the identity of the machine that the scenario has the platform
+// run on, which the metadata server gives in a deployment; nil: none.
+func (s *Stack) platform(variables map[string]string) (setup.TokenSource, error) {
+	machine := s.Google.Scenario().Metadata
+	if machine == nil {
+		return nil, nil
+	}
+	key, err := s.Google.AccountKey(machine.ServiceAccount)
+	if err != nil {
+		return nil, fmt.Errorf("make the platform's key: %w", err)
+	}
+	variables["PLATFORM_SERVICE_ACCOUNT"] = machine.ServiceAccount
+	return clients.NewPlatformWithKey(key, s.network.Transport()), nil
 }
 
 // startEmbedded starts the functions with everything in memory.
-func (s *Stack) startEmbedded(cfg *config.Config, log *slog.Logger) (http.Handler, error) {
+func (s *Stack) startEmbedded(cfg *config.Config, platform setup.TokenSource, log *slog.Logger) (http.Handler, error) {
 	embedded := app.NewMemory(cfg, s.network.Transport(), log)
 	backends, tasks := embedded.Backends(), new(atomic.Int64)
-	backends.Queue = &countingQueue{embedded.Queue, tasks}
+	backends.Queue, backends.Platform = &countingQueue{embedded.Queue, tasks}, platform
 	a, err := app.New(cfg, backends, s.network.Transport(), log)
 	if err != nil {
 		return nil, err

@@ -61,17 +61,24 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if err != nil {
 		return nil, fmt.Errorf("make OAuth client: %w", err)
 	}
-	users, queue, scheduler := callers(cfg, authorization.Certs, transport)
+	var platform setup.Cloud
+	if cfg.PlatformAccount != "" {
+		if backends.Platform == nil {
+			backends.Platform = google.NewPlatform(transport)
+		}
+		platform = cloud.As(backends.Platform)
+	}
 	parts := setup.Parts{
 		Store: backends.Store, Queue: backends.Queue, Google: cloud,
-		Tokens:   setup.NewCredentials(backends.Vault, authority),
+		Tokens:   setup.NewCredentials(backends.Vault, authority, platform, log),
 		Settings: settings, Log: log,
 	}
 	deps := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-		OAuth: authority, Users: users, Queue: queue, Scheduler: scheduler, Front: front, Origins: cfg.AllowedOrigins(),
+		OAuth: authority, Front: front, Origins: cfg.AllowedOrigins(),
 		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
 	}
+	admit(&deps, cfg, authorization.Certs, transport)
 	return &App{Handlers: functions.Handlers(deps), backends: backends, deps: deps}, nil
 }
 
@@ -88,23 +95,25 @@ func (a *App) Handler(target string) http.Handler {
 	return a.Handlers[target]
 }
 
-// callers returns how users, the queue and the scheduler are found out.
-// Google's keys are at certs.
-func callers(cfg *config.Config, certs string, transport http.RoundTripper) (users functions.Users, queue, scheduler functions.Services) {
+// admit sets how the functions find out who calls. Google's keys are at certs.
+func admit(deps *functions.Deps, cfg *config.Config, certs string, transport http.RoundTripper) {
 	if cfg.Auth == config.AuthLocal {
-		return functions.Local{}, functions.QueueMark, functions.SchedulerMark
+		deps.Users, deps.Queue, deps.Scheduler, deps.Internal = functions.Local{}, functions.QueueMark, functions.SchedulerMark, functions.InternalMark
+		return
 	}
 	google := func(audiences, emails []string) functions.Accounts {
 		return functions.Accounts{Emails: emails, Tokens: identity.New(identity.Options{
 			Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Audiences: audiences, Transport: transport,
 		})}
 	}
-	audiences := cfg.TaskAudiences(functions.Names())
-	queue, scheduler = google(audiences, []string{cfg.TaskServiceAccount}), google(audiences, []string{cfg.Scheduler()})
+	tasks := cfg.TaskAudiences(functions.Names())
+	deps.Queue, deps.Scheduler = google(tasks, []string{cfg.TaskServiceAccount}), google(tasks, []string{cfg.Scheduler()})
+	deps.Internal = google(cfg.InternalAudiences(), cfg.InternalAccounts)
 	if cfg.Auth == config.AuthBackend {
-		return functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}, queue, scheduler
+		deps.Users = functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}
+		return
 	}
-	return functions.Subjects{Tokens: identity.New(identity.Options{
+	deps.Users = functions.Subjects{Tokens: identity.New(identity.Options{
 		Issuer: cfg.AuthIssuer, Audiences: cfg.CallerAudiences(), Transport: transport,
-	})}, queue, scheduler
+	})}
 }

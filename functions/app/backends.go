@@ -15,6 +15,7 @@ import (
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/firestore"
 	"gcpconnect/shared/memory"
+	"gcpconnect/shared/setup"
 	"gcpconnect/shared/vault"
 )
 
@@ -23,6 +24,9 @@ type Backends struct {
 	Store connect.Store
 	Vault connect.Vault
 	Queue connect.Queue
+	// Platform is Aurora's own identity at Google; nil: what the program runs
+	// as.
+	Platform setup.TokenSource
 
 	close []func(context.Context) error
 }

@@ -26,6 +26,7 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 	if c.LoginBinding != BindingCookie && c.LoginBinding != BindingConfirm {
 		fault("LOGIN_BINDING", "is %q, must be cookie or confirm", c.show("LOGIN_BINDING", c.LoginBinding))
 	}
+	c.checkAccounts(fault, "INTERNAL_SERVICE_ACCOUNTS", c.InternalAccounts)
 	switch c.Auth {
 	case AuthLocal:
 		switch {
@@ -39,11 +40,7 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 		if len(c.BackendAccounts) == 0 {
 			fault("BACKEND_SERVICE_ACCOUNTS", "is missing: it names the service accounts of Aurora's backend")
 		}
-		for _, email := range c.BackendAccounts {
-			if !strings.HasSuffix(email, ".gserviceaccount.com") {
-				fault("BACKEND_SERVICE_ACCOUNTS", "has %q, which is not a service account's email", c.show("BACKEND_SERVICE_ACCOUNTS", email))
-			}
-		}
+		c.checkAccounts(fault, "BACKEND_SERVICE_ACCOUNTS", c.BackendAccounts)
 	case AuthOIDC:
 		c.checkURL(fault, "AUTH_ISSUER", c.AuthIssuer)
 		if len(c.AuthAudience) == 0 {
@@ -58,6 +55,23 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 	} else if c.TaskServiceAccount == "" {
 		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
 	}
+}
+
+func (c *Config) checkAccounts(fault func(variable, format string, args ...any), variable string, emails []string) {
+	for _, email := range emails {
+		if !strings.HasSuffix(email, ".gserviceaccount.com") {
+			fault(variable, "has %q, which is not a service account's email", c.show(variable, email))
+		}
+	}
+}
+
+// InternalAudiences are those that the tokens of Aurora's own services may be
+// for.
+func (c *Config) InternalAudiences() []string {
+	if len(c.InternalAudience) == 0 {
+		return []string{c.BackendURL}
+	}
+	return c.InternalAudience
 }
 
 // CallerAudiences are those that callers' tokens may be for.

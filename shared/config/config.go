@@ -43,8 +43,12 @@ type Config struct {
 	AuthAudience    []string `env:"AUTH_AUDIENCE"`                // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
 	AuthIssuer      string   `env:"AUTH_ISSUER"`                  // required with AUTH=oidc: the issuer of users' tokens
 	LoginBinding    string   `env:"LOGIN_BINDING,default=cookie"` // how a login is bound to its user: cookie or confirm
-	Host            string   `env:"HOST"`                         // address to listen on; default: 127.0.0.1 with AUTH=local
-	Port            string   `env:"PORT,default=8080"`
+	// Who may have tokens of users' service accounts, from /internal/token.
+	InternalAccounts []string `env:"INTERNAL_SERVICE_ACCOUNTS"` // emails of service accounts; empty: nobody
+	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // whom their ID tokens are for; default: NEXT_PUBLIC_BACKEND_URL
+
+	Host string `env:"HOST"` // address to listen on; default: 127.0.0.1 with AUTH=local
+	Port string `env:"PORT,default=8080"`
 
 	FunctionTarget string `env:"FUNCTION_TARGET"` // the one function to serve; empty: all, each under its path
 	Service        string `env:"K_SERVICE"`       // set by Cloud Run

@@ -66,6 +66,10 @@ func (c *cloud) DeleteAccount(ctx context.Context, projectID, email string) erro
 	return err
 }
 
+// cloudPlatform is the scope of all of Google Cloud
+// (https://developers.google.com/identity/protocols/oauth2/scopes).
+const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
+
 // tokenLifetime is the longest that generateAccessToken gives without an
 // organization policy that extends it.
 const tokenLifetime = time.Hour
@@ -75,7 +79,7 @@ const tokenLifetime = time.Hour
 func (c *cloud) Impersonate(ctx context.Context, email string) (connect.AccessToken, error) {
 	token, err := do(ctx, c, iamCredentials, "", "mint a token of "+email, func(ctx context.Context) call[*iamcredentials.GenerateAccessTokenResponse] {
 		return c.credentials.GenerateAccessToken(accountName("-", email), &iamcredentials.GenerateAccessTokenRequest{
-			Scope: []string{"https://www.googleapis.com/auth/cloud-platform"}, Lifetime: fmt.Sprintf("%.0fs", tokenLifetime.Seconds()),
+			Scope: []string{cloudPlatform}, Lifetime: fmt.Sprintf("%.0fs", tokenLifetime.Seconds()),
 		}).Context(ctx)
 	})
 	if err != nil {

@@ -207,7 +207,7 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			t.Fatal(err)
 		}
 		parts := setup.Parts{
-			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}),
+			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}, nil, slog.New(slog.DiscardHandler)),
 			Settings: setup.Settings{
 				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
 				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3,

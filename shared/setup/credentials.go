@@ -2,8 +2,11 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,6 +18,15 @@ import (
 // refreshBefore is how long before its expiry a token is replaced, so that a
 // token in hand is good for the calls that it is for.
 const refreshBefore = 5 * time.Minute
+
+// renewTimeout bounds a renewal, from reading the Vault to writing it. Whoever
+// asked for it may have left: others wait for it too.
+const renewTimeout = 30 * time.Second
+
+// secondLook is when to look again at a refresh token that Google has refused:
+// where refresh tokens rotate, another instance may have used it up and not
+// have stored its successor yet.
+const secondLook = time.Second
 
 // Authority is Google's authorization server.
 type Authority interface {
@@ -32,15 +44,31 @@ type Authority interface {
 type Credentials struct {
 	vault     connect.Vault
 	authority Authority
+	platform  Cloud // nil: the platform impersonates nobody
+	log       *slog.Logger
 	group     singleflight.Group // one refresh or mint of a kind at a time in this instance
 
 	mu       sync.Mutex
 	accounts map[string]connect.AccessToken // by generation's token reference and email
+	unsaved  map[connect.TokenRef]refreshed
 }
 
-// NewCredentials returns Credentials over a Vault.
-func NewCredentials(vault connect.Vault, authority Authority) *Credentials {
-	return &Credentials{vault: vault, authority: authority, accounts: map[string]connect.AccessToken{}}
+// refreshed is what Google gave and the Vault did not take. Where Google
+// rotates refresh tokens there is no other that works.
+type refreshed struct {
+	token    connect.Token
+	replaces int // the version in the Vault that it is the successor of
+	at       time.Time
+}
+
+// NewCredentials returns Credentials over a Vault. Platform is Google as
+// Aurora's own service account sees it, which impersonates where it may; with
+// nil, and where it may not, users do.
+func NewCredentials(vault connect.Vault, authority Authority, platform Cloud, log *slog.Logger) *Credentials {
+	return &Credentials{
+		vault: vault, authority: authority, platform: platform, log: log,
+		accounts: map[string]connect.AccessToken{}, unsaved: map[connect.TokenRef]refreshed{},
+	}
 }
 
 // User returns the token source of the user whose tokens are at ref. The Vault
@@ -49,10 +77,16 @@ func (c *Credentials) User(ref connect.TokenRef) TokenSource {
 	return &userSource{credentials: c, ref: ref}
 }
 
-// Account returns the token source of a service account, impersonated by
-// Google as user sees it. Tokens are shared by all sources with the same
-// reference and email in this instance.
+// Account returns the token source of a service account, impersonated by the
+// platform, or by user where the platform may not: so daily life does not
+// depend on the user's refresh token, which a session's end can kill. Tokens
+// are shared by all sources with the same reference and email in this
+// instance.
 func (c *Credentials) Account(user Cloud, ref connect.TokenRef, email string) TokenSource {
+	return c.account(user, ref, email)
+}
+
+func (c *Credentials) account(user Cloud, ref connect.TokenRef, email string) *accountSource {
 	return &accountSource{credentials: c, user: user, key: string(ref) + " " + email, email: email}
 }
 
@@ -86,26 +120,53 @@ func (u *userSource) Renew(ctx context.Context, rejected connect.Secret) (connec
 
 func (u *userSource) get(ctx context.Context, good func(connect.Token) bool) (connect.Secret, error) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.token.Access != "" && good(u.token) {
-		return u.token.Access, nil
+	held := u.token
+	u.mu.Unlock()
+	if held.Access != "" && good(held) {
+		return held.Access, nil
 	}
 	// Sources of one connection in this instance wait for one refresh.
-	v, err, _ := u.credentials.group.Do(string(u.ref), func() (any, error) {
+	t, err := once(ctx, u.credentials, string(u.ref), func(ctx context.Context) (connect.Token, error) {
 		return u.credentials.renewUser(ctx, u.ref, good)
 	})
 	if err != nil {
 		return "", err
 	}
-	t, _ := v.(connect.Token)
 	if !good(t) {
 		// Another's refresh, which ran while we waited, gave what we cannot use.
 		if t, err = u.credentials.renewUser(ctx, u.ref, good); err != nil {
 			return "", err
 		}
 	}
+	u.mu.Lock()
 	u.token = t
+	u.mu.Unlock()
 	return t.Access, nil
+}
+
+// once runs get, or waits for the run of it that is under way in this instance
+// for the same key. The run goes on when who began it leaves.
+func once[T any](ctx context.Context, c *Credentials, key string, get func(context.Context) (T, error)) (T, error) {
+	running := c.group.DoChan(key, func() (result any, err error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewTimeout)
+		defer cancel()
+		err = safely(func() (err error) {
+			result, err = get(ctx)
+			return err
+		})
+		return result, err
+	})
+	var none T
+	select {
+	case <-ctx.Done():
+		return none, errCutOff(ctx.Err())
+	case got := <-running:
+		if got.Err != nil {
+			return none, got.Err
+		}
+		result, _ := got.Val.(T)
+		return result, nil
+	}
 }
 
 // renewUser returns the token in the Vault if it is good, and refreshes it
@@ -115,34 +176,88 @@ func (c *Credentials) renewUser(ctx context.Context, ref connect.TokenRef, good 
 	if ref == "" {
 		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
-	t, version, err := c.vault.Get(ctx, ref)
-	switch {
-	case connect.CodeOf(err) == connect.NotFound:
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken).Because(err)
-	case err != nil:
-		return connect.Token{}, fmt.Errorf("read the user's token: %w", err)
-	case good(t):
-		return t, nil
-	case t.Refresh == "":
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
-	}
-	fresh, err := c.authority.Refresh(ctx, t)
-	if err != nil {
-		return connect.Token{}, fmt.Errorf("refresh the user's token: %w", err)
-	}
-	_, err = c.vault.Put(ctx, ref, fresh, version)
-	if connect.CodeOf(err) == connect.Conflict {
+	var refused error // what Google said of the refresh token of a version
+	var refusedAt int
+	for {
+		t, version, err := c.vault.Get(ctx, ref)
+		switch {
+		case connect.CodeOf(err) == connect.NotFound:
+			c.saved(ref)
+			return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken).Because(err)
+		case err != nil:
+			return connect.Token{}, fmt.Errorf("read the user's token: %w", err)
+		case good(t):
+			return t, nil
+		case t.Refresh == "":
+			return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
+		case refused != nil && version == refusedAt:
+			return connect.Token{}, refused
+		}
+		fresh, err := c.refresh(ctx, ref, t, version)
+		if connect.CodeOf(err) == connect.NeedsReauth && refused == nil {
+			refused, refusedAt = err, version
+			if err := sleep(ctx, secondLook); err != nil {
+				return connect.Token{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return connect.Token{}, err
+		}
+		if _, err = c.vault.Put(ctx, ref, fresh, version); err == nil {
+			c.saved(ref)
+			return fresh, nil
+		}
+		if connect.CodeOf(err) != connect.Conflict {
+			return connect.Token{}, fmt.Errorf("store the refreshed token: %w", err)
+		}
 		// Another instance refreshed at the same time. Ours works as well; the
 		// stored one is the one that counts from here on.
+		c.saved(ref)
 		if stored, _, err := c.vault.Get(ctx, ref); err == nil && good(stored) {
 			return stored, nil
 		}
 		return fresh, nil
 	}
-	if err != nil {
-		return connect.Token{}, fmt.Errorf("store the refreshed token: %w", err)
+}
+
+// refresh refreshes the token that has that version in the Vault, unless that
+// was done and could not be stored.
+func (c *Credentials) refresh(ctx context.Context, ref connect.TokenRef, t connect.Token, version int) (connect.Token, error) {
+	c.mu.Lock()
+	held, found := c.unsaved[ref]
+	c.mu.Unlock()
+	if found && held.replaces == version && time.Until(held.token.Expiry) > refreshBefore {
+		return held.token, nil
 	}
+	if found && held.replaces == version {
+		t = held.token
+	}
+	fresh, err := c.authority.Refresh(ctx, t)
+	if err != nil {
+		return connect.Token{}, fmt.Errorf("refresh the user's token: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.unsaved, func(_ connect.TokenRef, r refreshed) bool { return time.Since(r.at) > time.Hour })
+	c.unsaved[ref] = refreshed{token: fresh, replaces: version, at: time.Now()}
 	return fresh, nil
+}
+
+// saved forgets what was kept for the Vault: it took it, or needs it no more.
+func (c *Credentials) saved(ref connect.TokenRef) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.unsaved, ref)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return errCutOff(ctx.Err())
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // accountSource gives one service account's access tokens.
@@ -154,38 +269,57 @@ type accountSource struct {
 
 // Token implements TokenSource.
 func (a *accountSource) Token(ctx context.Context) (connect.Secret, error) {
-	return a.get(ctx, "")
+	t, err := a.get(ctx, "")
+	return t.Value, err
 }
 
 // Renew implements TokenSource.
 func (a *accountSource) Renew(ctx context.Context, rejected connect.Secret) (connect.Secret, error) {
-	return a.get(ctx, rejected)
+	t, err := a.get(ctx, rejected)
+	return t.Value, err
 }
 
-func (a *accountSource) get(ctx context.Context, rejected connect.Secret) (connect.Secret, error) {
+// get returns a token other than rejected, and when it expires.
+func (a *accountSource) get(ctx context.Context, rejected connect.Secret) (connect.AccessToken, error) {
 	c := a.credentials
-	if t, ok := c.account(a.key); ok && t.Value != rejected {
-		return t.Value, nil
+	if t, ok := c.kept(a.key); ok && t.Value != rejected {
+		return t, nil
 	}
-	v, err, _ := c.group.Do(a.key, func() (any, error) {
-		if t, ok := c.account(a.key); ok && t.Value != rejected {
+	t, err := once(ctx, c, a.key, func(ctx context.Context) (connect.AccessToken, error) {
+		if t, ok := c.kept(a.key); ok && t.Value != rejected {
 			return t, nil // minted by the one we waited for
 		}
-		t, err := a.user.Impersonate(ctx, a.email)
+		t, err := a.mint(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("impersonate %s: %w", a.email, err)
+			return connect.AccessToken{}, fmt.Errorf("impersonate %s: %w", a.email, err)
 		}
 		c.keep(a.key, t)
 		return t, nil
 	})
-	if err != nil {
-		return "", err
-	}
-	t, _ := v.(connect.AccessToken)
-	return t.Value, nil
+	return t, err
 }
 
-func (c *Credentials) account(key string) (connect.AccessToken, bool) {
+// mint gets a token from Google: as the platform, or as the user where that is
+// denied to the platform. A Google that is busy is asked again later and not
+// as somebody else.
+func (a *accountSource) mint(ctx context.Context) (connect.AccessToken, error) {
+	c := a.credentials
+	if c.platform == nil {
+		return a.user.Impersonate(ctx, a.email)
+	}
+	t, denied := c.platform.Impersonate(ctx, a.email)
+	if denied == nil || retryable(denied) {
+		return t, denied
+	}
+	t, err := a.user.Impersonate(ctx, a.email)
+	if err != nil {
+		return connect.AccessToken{}, errors.Join(err, fmt.Errorf("as the platform: %w", denied))
+	}
+	c.log.WarnContext(ctx, "the platform may not impersonate an account: its user did", "account", a.email, "error", denied)
+	return t, nil
+}
+
+func (c *Credentials) kept(key string) (connect.AccessToken, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t, ok := c.accounts[key]

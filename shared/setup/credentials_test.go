@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -74,7 +75,7 @@ func TestUserTokenIsReadOnceAndRefreshedInTime(t *testing.T) {
 			t.Parallel()
 			v := &vault{token: connect.Token{Access: "old", Refresh: "r", Expiry: time.Now().Add(tt.left)}, version: 1}
 			r := &counter{}
-			source := NewCredentials(v, r).User("ref")
+			source := NewCredentials(v, r, nil, slog.Default()).User("ref")
 			for range 3 {
 				if _, err := source.Token(t.Context()); err != nil {
 					t.Fatal(err)
@@ -91,7 +92,7 @@ func TestManySourcesOfOneUserRefreshOnce(t *testing.T) {
 	t.Parallel()
 	v := &vault{token: connect.Token{Access: "old", Refresh: "r"}, version: 1}
 	r := &counter{}
-	c := NewCredentials(v, r)
+	c := NewCredentials(v, r, nil, slog.Default())
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
@@ -111,7 +112,7 @@ func TestTwoInstancesThatRefreshAtOnceKeepOneToken(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	token, err := NewCredentials(v, &counter{}).User("ref").Token(t.Context())
+	token, err := NewCredentials(v, &counter{}, nil, slog.Default()).User("ref").Token(t.Context())
 	if err != nil || token.Reveal() != "other" || v.token.Access.Reveal() != "other" {
 		t.Errorf("token %q, stored %q, %v, want the one that was stored first", token.Reveal(), v.token.Access.Reveal(), err)
 	}
@@ -120,7 +121,7 @@ func TestTwoInstancesThatRefreshAtOnceKeepOneToken(t *testing.T) {
 func TestRejectedTokenIsRenewed(t *testing.T) {
 	t.Parallel()
 	v := &vault{token: connect.Token{Access: "revoked", Refresh: "r", Expiry: time.Now().Add(time.Hour)}, version: 1}
-	source := NewCredentials(v, &counter{}).User("ref")
+	source := NewCredentials(v, &counter{}, nil, slog.Default()).User("ref")
 	if token, err := source.Renew(t.Context(), "revoked"); err != nil || token.Reveal() != "fresh-1" {
 		t.Errorf("renewed %q, %v", token.Reveal(), err)
 	}
@@ -132,8 +133,8 @@ func TestRejectedTokenIsRenewed(t *testing.T) {
 func TestNoRefreshTokenAsksForANewConsent(t *testing.T) {
 	t.Parallel()
 	for name, source := range map[string]TokenSource{
-		"none in the vault": NewCredentials(&vault{token: connect.Token{Access: "a"}}, &counter{}).User("ref"),
-		"no reference":      NewCredentials(&vault{}, &counter{}).User(""),
+		"none in the vault": NewCredentials(&vault{token: connect.Token{Access: "a"}}, &counter{}, nil, slog.Default()).User("ref"),
+		"no reference":      NewCredentials(&vault{}, &counter{}, nil, slog.Default()).User(""),
 	} {
 		_, err := source.Token(t.Context())
 		if connect.CodeOf(err) != connect.NeedsReauth || connect.MessageOf(err) != "No refresh token available. Please re-authenticate." {
@@ -144,7 +145,7 @@ func TestNoRefreshTokenAsksForANewConsent(t *testing.T) {
 
 func TestCredentialsPrintNoToken(t *testing.T) {
 	t.Parallel()
-	c := NewCredentials(&vault{token: connect.Token{Access: "very-secret", Refresh: "r", Expiry: time.Now().Add(time.Hour)}, version: 1}, &counter{})
+	c := NewCredentials(&vault{token: connect.Token{Access: "very-secret", Refresh: "r", Expiry: time.Now().Add(time.Hour)}, version: 1}, &counter{}, nil, slog.Default())
 	c.keep("k", connect.AccessToken{Value: "very-secret", Expiry: time.Now().Add(time.Hour)})
 	source := c.User("ref")
 	if _, err := source.Token(t.Context()); err != nil {
