@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -21,6 +22,8 @@ type Counts struct {
 	Deletes      int64
 	Tasks        int64 // enqueued, those whose name was taken included
 	VaultCalls   int64 // requests, logins and renewals included
+	TokenWrites  int64 // of VaultCalls, those that store tokens
+	TokenDeletes int64 // and those that delete them
 }
 
 // countingQueue counts tasks.
@@ -36,7 +39,9 @@ func (q *countingQueue) Enqueue(ctx context.Context, t connect.Task) error {
 }
 
 // meter counts the calls to Firestore and Vault on their way.
-type meter struct{ transactions, reads, writes, deletes, vault atomic.Int64 }
+type meter struct {
+	transactions, reads, writes, deletes, vault, tokenWrites, tokenDeletes atomic.Int64
+}
 
 func (m *meter) watch() app.Watch {
 	return app.Watch{
@@ -102,5 +107,11 @@ func (s *meteredStream) RecvMsg(message any) error {
 // RoundTrip counts a request to Vault.
 func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 	m.vault.Add(1)
+	switch path := r.URL.Path; {
+	case r.Method == http.MethodDelete:
+		m.tokenDeletes.Add(1)
+	case r.Method != http.MethodGet && strings.Contains(path, "/data/"):
+		m.tokenWrites.Add(1)
+	}
 	return http.DefaultTransport.RoundTrip(r)
 }

@@ -1,8 +1,11 @@
 package stack_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -80,4 +83,45 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
+}
+
+// middle is a network whose answers of the token endpoint can be changed.
+type middle struct {
+	next http.RoundTripper
+
+	mu     sync.Mutex
+	change func(answer map[string]any) // nil: nothing
+}
+
+func (m *middle) Listen(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
+func (m *middle) Transport() http.RoundTripper { return m }
+
+// tamper changes answers of the token endpoint from now on.
+func (m *middle) tamper(change func(answer map[string]any)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.change = change
+}
+
+func (m *middle) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := m.next.RoundTrip(r)
+	m.mu.Lock()
+	change := m.change
+	m.mu.Unlock()
+	if err != nil || r.URL.Path != "/token" || change == nil {
+		return resp, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	change(answer)
+	content, err := json.Marshal(answer)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
+	resp.Header.Del("Content-Length")
+	return resp, err
 }

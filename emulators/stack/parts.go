@@ -186,6 +186,7 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, p
 		return Counts{
 			Transactions: m.transactions.Load(), Reads: m.reads.Load(), Writes: m.writes.Load(), Deletes: m.deletes.Load(),
 			Tasks: enqueued.Load(), VaultCalls: m.vault.Load(),
+			TokenWrites: m.tokenWrites.Load(), TokenDeletes: m.tokenDeletes.Load(),
 		}
 	}
 	var turn atomic.Uint64

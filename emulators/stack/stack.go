@@ -197,6 +197,7 @@ func (s *Stack) startEmbedded(cfg *config.Config, platform setup.TokenSource, lo
 		return Counts{
 			Transactions: state.Transactions, Reads: state.Reads, Writes: state.Writes, Deletes: state.Deletes,
 			Tasks: tasks.Load(), VaultCalls: tokens.Reads + tokens.Writes + tokens.Deletes,
+			TokenWrites: tokens.Writes, TokenDeletes: tokens.Deletes,
 		}
 	}
 	return a.Handler(""), nil

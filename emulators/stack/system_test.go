@@ -73,6 +73,8 @@ type system struct {
 	user *demo.User
 	poll time.Duration // between two looks at a status
 	logs fmt.Stringer
+	// middle is between the functions and Google, where a test has put it.
+	middle *middle
 }
 
 // run starts a system in a bubble, runs body and stops it. The bubble's clock
