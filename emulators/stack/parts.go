@@ -27,9 +27,9 @@ import (
 	"gcpconnect/emulators/tasks"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
-	"gcpconnect/shared/setup"
 	"gcpconnect/shared/connect"
 	client "gcpconnect/shared/secretmanager"
+	"gcpconnect/shared/setup"
 )
 
 // Parts are the services that the stack started beside itself; nil are those

@@ -1,0 +1,266 @@
+package stack_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+)
+
+// platformAccount is what the functions run as.
+const platformAccount = "aurora@aurora-platform.iam.gserviceaccount.com"
+
+// withPlatform has the functions run as an account of their own.
+func withPlatform(s *google.Scenario) {
+	s.Metadata = &google.Metadata{Project: "aurora-platform", ServiceAccount: platformAccount}
+	project(s, "aurora-platform").ServiceAccounts = []google.ServiceAccount{{AccountID: "aurora"}}
+}
+
+func twoWithPlatform() *google.Scenario { return scenario(2, withPlatform) }
+
+// given is an answer of /internal/token.
+type given struct {
+	Token   string    `json:"access_token"`
+	Expires time.Time `json:"expire_time"`
+	Project string    `json:"project_id"`
+	Email   string    `json:"service_account_email"`
+
+	Code string `json:"code"` // of an error
+}
+
+// token asks for a token as one of Aurora's services.
+func (y *system) token(want int, request map[string]any) given {
+	y.t.Helper()
+	content, err := json.Marshal(request)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(y.t.Context(), http.MethodPost, y.URL+"/internal/token", bytes.NewReader(content))
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Internal-Service", "tools")
+	response, err := y.Client().Do(r)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	var answer given
+	if err := json.Unmarshal(body, &answer); err != nil {
+		y.t.Fatalf("%v answered %q: %v", request, body, err)
+	}
+	if response.StatusCode != want || (want == http.StatusOK) != (answer.Token != "") {
+		y.t.Errorf("%v answered %d, code %q, want %d", request, response.StatusCode, answer.Code, want)
+	}
+	return answer
+}
+
+// allowed returns which of the permissions a token gives in a project.
+func (y *system) allowed(token, projectID string, permissions ...string) string {
+	y.t.Helper()
+	body, err := json.Marshal(map[string]any{"permissions": permissions})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(y.t.Context(), http.MethodPost, y.GoogleURL+"/cloudresourcemanager/v3/projects/"+projectID+":testIamPermissions", bytes.NewReader(body))
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("Content-Type", "application/json")
+	response, err := y.Client().Do(r)
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var answer struct {
+		Permissions []string `json:"permissions"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
+		y.t.Errorf("testing permissions answered %d, %v", response.StatusCode, err)
+	}
+	return strings.Join(answer.Permissions, " ")
+}
+
+func TestServicesGetTokensOfUsersAccounts(t *testing.T) {
+	t.Parallel()
+	everywhere(t, twoWithPlatform, nil, func(y *system) {
+		y.wantSuccess(y.complete(), 2, 2)
+		if err := y.Google.RevokeUser(owner); err != nil { // daily life does without the user
+			y.t.Fatal(err)
+		}
+		const read, write = "compute.instances.list", "compute.instances.create"
+		for mode, want := range map[string]string{"agent": read + " " + write, "ask": read} {
+			for _, projectID := range []string{"", "project-002"} {
+				answer := y.token(http.StatusOK, map[string]any{"userId": "user-1", "projectId": projectID, "mode": mode})
+				left := time.Until(answer.Expires)
+				if answer.Project == "" || projectID != "" && answer.Project != projectID || left < 5*time.Minute || left > time.Hour ||
+					!strings.HasPrefix(answer.Email, "aurora-") || !strings.Contains(answer.Email, "@project-00") {
+					y.t.Errorf("%s token of %q: %s of %s, good for %v", mode, projectID, answer.Email, answer.Project, left)
+				}
+				if got := y.allowed(answer.Token, answer.Project, read, write); got != want {
+					y.t.Errorf("the %s token gives %q, want %q", mode, got, want)
+				}
+				if logs := y.logs.String(); strings.Contains(logs, answer.Token) || !strings.Contains(logs, `msg="token given"`) || !strings.Contains(logs, "caller=tools user=user-1 project="+answer.Project+" mode="+mode+" account="+answer.Email) {
+					y.t.Errorf("the log does not say who got a token, or holds it:\n%s", logs)
+				}
+			}
+		}
+		// And so does discovery.
+		y.call(http.StatusAccepted, http.MethodPost, "/api/gcp/discover", nil, nil)
+		y.discovered("project-001", "project-002")
+		if calls := y.Google.CallCounts().ByMethod; calls["oauth.token"] > 2 { // the code, and the platform's own token
+			y.t.Errorf("the user's token was refreshed: %v", calls)
+		}
+	})
+}
+
+func TestTokensAreRefusedWithAReason(t *testing.T) {
+	t.Parallel()
+	everywhere(t, twoWithPlatform, nil, func(y *system) {
+		ask := func(user, projectID string) map[string]any {
+			return map[string]any{"userId": user, "projectId": projectID, "mode": "ask"}
+		}
+		y.token(http.StatusNotFound, ask("user-1", ""))
+		y.wantSuccess(y.complete(), 2, 2)
+		good := y.token(http.StatusOK, ask("user-1", "project-001"))
+		for name, c := range map[string]struct {
+			request map[string]any
+			want    int
+		}{
+			"another user":            {ask("user-2", "project-001"), 404},
+			"no user":                 {ask("", "project-001"), 400},
+			"a user with a space":     {ask("user-1 ", "project-001"), 400},
+			"another's project":       {ask("user-1", "aurora-platform"), 403},
+			"a project that is none":  {ask("user-1", "../x"), 403},
+			"no mode":                 {map[string]any{"userId": "user-1"}, 400},
+			"an unknown mode":         {map[string]any{"userId": "user-1", "mode": "owner"}, 400},
+			"an unknown field":        {map[string]any{"userId": "user-1", "mode": "ask", "scope": "x"}, 400},
+			"a project as it was not": {map[string]any{"userId": "user-1", "mode": "ask", "project_id": "project-001"}, 400},
+		} {
+			if answer := y.token(c.want, c.request); answer.Code == "" {
+				y.t.Errorf("%s: no error", name)
+			}
+		}
+		// Access that was taken is no access, and a token that is kept is none.
+		y.call(http.StatusOK, http.MethodPost, "/api/gcp/sa-project-access", map[string]any{"projects": []map[string]any{{"projectId": "project-001", "enabled": false}}}, nil)
+		y.token(http.StatusForbidden, ask("user-1", "project-001"))
+		if answer := y.token(http.StatusOK, ask("user-1", "project-002")); answer.Token != good.Token {
+			y.t.Error("the token was not kept")
+		}
+		y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, nil)
+		y.token(http.StatusNotFound, ask("user-1", "project-002"))
+	})
+}
+
+func TestTokensAreMintedOnceAnHour(t *testing.T) {
+	t.Parallel()
+	run(t, twoWithPlatform(), nil, func(y *system) {
+		y.wantSuccess(y.complete(), 2, 2)
+		if err := y.Idle(y.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		request := map[string]any{"userId": "user-1", "mode": "ask"}
+		y.Google.ClearCalls()
+		for _, step := range []struct {
+			after time.Duration
+			mints int
+		}{{0, 1}, {54 * time.Minute, 1}, {2 * time.Minute, 2}} {
+			time.Sleep(step.after)
+			answer := y.token(http.StatusOK, request)
+			if calls := y.Google.CallCounts().ByMethod["iamcredentials.serviceAccounts.generateAccessToken"]; calls != step.mints {
+				t.Errorf("%d tokens were minted, want %d", calls, step.mints)
+			}
+			if time.Until(answer.Expires) < 5*time.Minute {
+				t.Errorf("the token is good for %v", time.Until(answer.Expires))
+			}
+		}
+	})
+}
+
+func TestUsersImpersonateWhereThePlatformMayNot(t *testing.T) {
+	t.Parallel()
+	denied := google.Fault{Method: "iamcredentials.*", Caller: platformAccount, Code: 403}
+	for name, c := range map[string]struct {
+		environment map[string]string
+		fault       google.Fault
+	}{
+		"no platform":                 {environment: map[string]string{"PLATFORM_SERVICE_ACCOUNT": ""}},
+		"a platform that may not":     {fault: denied},
+		"a platform Google knows not": {fault: google.Fault{Method: "oauth.token", Text: "jwt-bearer", Code: 400, OAuthError: "invalid_grant"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, twoWithPlatform(), c.environment, func(y *system) {
+				if c.fault.Method != "" {
+					if err := y.Google.AddFault(c.fault); err != nil {
+						t.Fatal(err)
+					}
+				}
+				y.wantSuccess(y.complete(), 2, 2)
+				request := map[string]any{"userId": "user-1", "mode": "agent"}
+				y.token(http.StatusOK, request)
+				if warned := strings.Contains(y.logs.String(), "may not impersonate"); warned != (c.fault.Method != "") {
+					t.Errorf("an operator is warned: %t", warned)
+				}
+				// Then it is the user who must be there.
+				time.Sleep(time.Hour)
+				if err := y.Google.SetRefreshError(owner, "invalid_rapt"); err != nil {
+					t.Fatal(err)
+				}
+				if answer := y.token(http.StatusForbidden, request); answer.Code != "needs_reauth" {
+					t.Errorf("the error is %q", answer.Code)
+				}
+				var connection struct {
+					NeedsReauth bool `json:"needsReauth"`
+				}
+				y.call(http.StatusOK, http.MethodGet, "/api/gcp/connection", nil, &connection)
+				if !connection.NeedsReauth {
+					t.Error("the connection does not say that its user must consent again")
+				}
+			})
+		})
+	}
+}
+
+func TestTokensWhileGoogleIsAway(t *testing.T) {
+	t.Parallel()
+	run(t, twoWithPlatform(), nil, func(y *system) {
+		y.wantSuccess(y.complete(), 2, 2)
+		if err := y.Idle(y.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := y.Google.AddFault(google.Fault{Method: "iamcredentials.*", Code: 503}); err != nil {
+			t.Fatal(err)
+		}
+		y.token(http.StatusServiceUnavailable, map[string]any{"userId": "user-1", "mode": "ask"})
+		y.Google.ClearFaults()
+		y.token(http.StatusOK, map[string]any{"userId": "user-1", "mode": "ask"})
+		// An account that is gone is not set up.
+		y.token(http.StatusOK, map[string]any{"userId": "user-1", "mode": "agent"})
+	})
+}
+
+func TestThereAreNoTokensBeforeASetup(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(7, withPlatform), nil, func(y *system) {
+		login, task, err := y.user.Connect(y.t.Context(), demo.Choice{})
+		if err != nil || login != "gcp_setup_pending" {
+			t.Fatalf("login ended with %q, %v", login, err)
+		}
+		y.await(task) // which asks which of the projects to take
+		y.token(http.StatusConflict, map[string]any{"userId": "user-1", "mode": "agent"})
+		y.token(http.StatusConflict, map[string]any{"userId": "user-1", "mode": "ask", "projectId": "project-001"})
+	})
+}
