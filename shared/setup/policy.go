@@ -70,8 +70,20 @@ func (e policyEditor) once(ctx context.Context, edits func(*Policy) []edit) (cha
 	if err != nil {
 		return false, err
 	}
-	var missing, standing []connect.Change
-	for _, edit := range edits(policy) {
+	missing, standing := e.apply(policy, edits(policy))
+	if changed, err = e.ledger.found(ctx, standing); err != nil || len(missing) == 0 {
+		return changed, err
+	}
+	if err := e.ledger.apply(ctx, missing, func() error { return e.write(ctx, policy) }); err != nil {
+		return changed, err
+	}
+	return true, nil
+}
+
+// apply makes edits of a policy that was read, and returns those that changed
+// it and those that stood.
+func (e policyEditor) apply(policy *Policy, edits []edit) (missing, standing []connect.Change) {
+	for _, edit := range edits {
 		kind, apply := connect.ChangeAddBinding, policy.Add
 		if !edit.present {
 			kind, apply = connect.ChangeRemoveBinding, policy.Remove
@@ -83,13 +95,7 @@ func (e policyEditor) once(ctx context.Context, edits func(*Policy) []edit) (cha
 			standing = append(standing, change)
 		}
 	}
-	if changed, err = e.ledger.found(ctx, standing); err != nil || len(missing) == 0 {
-		return changed, err
-	}
-	if err := e.ledger.apply(ctx, missing, func() error { return e.write(ctx, policy) }); err != nil {
-		return changed, err
-	}
-	return true, nil
+	return missing, standing
 }
 
 // remove takes grants out of the policy. It writes nothing to the ledger: what

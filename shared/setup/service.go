@@ -1,8 +1,8 @@
 package setup
 
 import (
+	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -200,35 +200,30 @@ func unfinished(s *connect.Setup) ([]string, error) {
 // checkSelection asks Google whether all selected projects are visible, active
 // and billed.
 func (s *Service) checkSelection(ctx context.Context, c *connect.Connection, selected []string) error {
-	cloud := s.as(c)
-	all, err := cloud.Projects(ctx)
-	if err != nil {
-		return s.noted(ctx, c, err)
+	_, err := s.find(ctx, c, selected)
+	return err
+}
+
+// find finds the projects that a setup can be made of, all of which must be
+// eligible if they are selected.
+func (s *Service) find(ctx context.Context, c *connect.Connection, selected []string) (*foundProjects, error) {
+	found, busy, err := findProjects(ctx, s.as(c), &s.Settings, selected, map[string]bool{})
+	if err = cmp.Or(err, busy); err != nil {
+		return nil, s.noted(ctx, c, err)
 	}
-	active := activeProjects(all, s.Settings.IncludeSysProjects)
-	var visible []CloudProject
 	var bad []string
 	for _, id := range selected {
-		i := slices.IndexFunc(active, func(p CloudProject) bool { return p.ID == id })
-		if i < 0 {
+		switch {
+		case !found.isActive(id):
 			bad = append(bad, id+" (not visible or not active)")
-			continue
-		}
-		visible = append(visible, active[i])
-	}
-	billing, err := readBilling(ctx, cloud, visible, map[string]bool{})
-	if err != nil {
-		return s.noted(ctx, c, err)
-	}
-	for _, p := range visible {
-		if !billing[p.ID].enabled {
-			bad = append(bad, p.ID+" (no active billing)")
+		case !found.isEligible(id):
+			bad = append(bad, id+" (no active billing)")
 		}
 	}
 	if len(bad) > 0 {
-		return connect.Errorf(connect.Invalid, "selected_project_ids holds projects that cannot be set up: %s.", strings.Join(bad, ", "))
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids holds projects that cannot be set up: %s.", strings.Join(bad, ", "))
 	}
-	return nil
+	return found, nil
 }
 
 // noted records on the connection that the user must consent again, if that is
