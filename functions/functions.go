@@ -87,6 +87,7 @@ func Table() []Function {
 		{"callback", CallerBrowser, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
 		{"confirm", CallerUser, []Route{{"POST", "/gcp/setup/confirm", (*edge).confirm}}},
 		{"status", CallerUser, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
+		{"plan", CallerUser, []Route{{"POST", "/gcp/setup/plan", (*edge).plan}}},
 		{"select-projects", CallerUser, []Route{{"POST", "/gcp/post-auth-retry", (*edge).selectProjects}}},
 		{"root-project", CallerUser, []Route{{"GET", "/api/gcp/root-project", (*edge).rootProject}, {"POST", "/api/gcp/root-project", (*edge).chooseRootProject}}},
 		{"disconnect", CallerUser, []Route{{"POST", "/api/gcp/force-disconnect", (*edge).disconnect}}},

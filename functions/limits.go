@@ -48,6 +48,7 @@ var usual = map[Caller]Limits{
 var special = map[string]Limits{
 	"select-projects": {Body: 256 << 10, URL: 4 << 10, Timeout: 90 * time.Second, Media: mediaJSON},
 	"project-access":  {Body: 256 << 10, URL: 4 << 10, Timeout: 90 * time.Second, Media: mediaJSON},
+	"plan":            {Body: 256 << 10, URL: 4 << 10, Timeout: 90 * time.Second, Media: mediaJSON},
 	"projects":        {Body: 4 << 10, URL: 4 << 10, Timeout: 90 * time.Second, Media: mediaJSON},
 }
 

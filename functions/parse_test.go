@@ -32,7 +32,7 @@ func TestParseSelectionNamesWhatIsWrong(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := parseSelection([]byte(tt.body))
+			got, err := parseSelection([]byte(tt.body), ignoreUnknown)
 			if tt.err != "" {
 				if connect.CodeOf(err) != connect.Invalid || !strings.Contains(connect.MessageOf(err), tt.err) {
 					t.Errorf("error = %v, want an invalid argument with %q", err, tt.err)
@@ -112,7 +112,7 @@ func FuzzParseSelection(f *testing.F) {
 	f.Add([]byte(`{"selected_project_ids":[null]}`))
 	f.Add([]byte(``))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		ids, err := parseSelection(body)
+		ids, err := parseSelection(body, ignoreUnknown)
 		if err != nil && connect.CodeOf(err) != connect.Invalid {
 			t.Errorf("parseSelection(%q) = %v, want an invalid argument", body, err)
 		}

@@ -7,6 +7,13 @@ import (
 	"gcpconnect/shared/connect"
 )
 
+// accounts are the service accounts in an answer.
+type accounts struct {
+	RootProject string `json:"root_project"`
+	Agent       string `json:"full_access_sa"`
+	Ask         string `json:"read_only_sa"`
+}
+
 // rootProject answers where the service accounts are.
 func (e *edge) rootProject(w http.ResponseWriter, r *http.Request) error {
 	user, err := e.user(r)
@@ -17,17 +24,12 @@ func (e *edge) rootProject(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	type accounts struct {
-		Root     string `json:"root_project"`
-		Full     string `json:"full_access_sa"`
-		ReadOnly string `json:"read_only_sa"`
-	}
 	answer := struct {
 		Root     *string   `json:"root_project"`
 		Accounts *accounts `json:"service_accounts"`
 	}{}
 	if c != nil && c.Accounts.RootProject != "" {
-		answer.Accounts = &accounts{c.Accounts.RootProject, c.Accounts.Agent, c.Accounts.Ask}
+		answer.Accounts = new(accounts(c.Accounts))
 		answer.Root = &c.Accounts.RootProject
 	}
 	return e.json(w, http.StatusOK, answer)

@@ -8,18 +8,18 @@ import (
 )
 
 // parseSelection reads the selection of a body; none in an empty one.
-func parseSelection(content []byte) ([]string, error) {
+func parseSelection(content []byte, unknown fields) ([]string, error) {
 	var request struct {
 		Selected *[]json.RawMessage `json:"selected_project_ids"`
 	}
-	given, err := parse(content, &request, ignoreUnknown)
+	given, err := parse(content, &request, unknown)
 	switch {
 	case err != nil:
 		return nil, err
 	case !given:
 		return nil, nil
 	case request.Selected == nil:
-		return nil, connect.Errorf(connect.Invalid, "selected_project_ids is missing. Send a list of project IDs, or no body to retry what failed.")
+		return nil, connect.Errorf(connect.Invalid, "selected_project_ids is missing. Send a list of project IDs, or no body.")
 	case len(*request.Selected) == 0:
 		return nil, connect.Errorf(connect.Invalid, "selected_project_ids must hold at least 1 project.")
 	}
@@ -34,6 +34,15 @@ func parseSelection(content []byte) ([]string, error) {
 	return distinct(ids), nil
 }
 
+// selection is parseSelection for the request's body.
+func selection(r *http.Request, unknown fields) ([]string, error) {
+	content, err := body(r)
+	if err != nil {
+		return nil, err
+	}
+	return parseSelection(content, unknown)
+}
+
 // selectProjects starts a setup of the chosen projects, or of those that did
 // not succeed.
 func (e *edge) selectProjects(w http.ResponseWriter, r *http.Request) error {
@@ -41,11 +50,7 @@ func (e *edge) selectProjects(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	content, err := body(r)
-	if err != nil {
-		return err
-	}
-	selected, err := parseSelection(content)
+	selected, err := selection(r, ignoreUnknown)
 	if err != nil {
 		return err
 	}

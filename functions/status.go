@@ -137,11 +137,7 @@ func renderResult(s *connect.Setup) *result {
 	}
 	switch s.State {
 	case connect.StateNeedsSelection:
-		r := &result{Status: "needs_selection", Count: len(s.Eligible)}
-		for _, p := range s.Eligible {
-			r.Eligible = append(r.Eligible, eligible(p))
-		}
-		return r
+		return &result{Status: "needs_selection", Count: len(s.Eligible), Eligible: renderEligible(s.Eligible)}
 	case connect.StateSucceeded:
 		verified, total := s.Verified(), len(s.Projects)
 		r := &result{Status: "SUCCESS", Propagation: "FULL", Verified: &verified, Total: &total}
@@ -244,7 +240,7 @@ type changes struct {
 
 func renderDetail(s *connect.Setup) *detail {
 	d := &detail{
-		Steps: []stepDetail{}, Projects: []projectDetail{}, Warnings: []warning{},
+		Steps: []stepDetail{}, Projects: []projectDetail{}, Warnings: renderWarnings(s.Warnings),
 		Changes: changes{s.ChangesMade, s.ChangesStood},
 	}
 	for _, r := range s.Steps {
@@ -258,10 +254,23 @@ func renderDetail(s *connect.Setup) *detail {
 		}
 		d.Projects = append(d.Projects, pd)
 	}
-	for _, w := range s.Warnings {
-		d.Warnings = append(d.Warnings, warning(w))
-	}
 	return d
+}
+
+func renderWarnings(warnings []connect.Warning) []warning {
+	rendered := make([]warning, 0, len(warnings))
+	for _, w := range warnings {
+		rendered = append(rendered, warning(w))
+	}
+	return rendered
+}
+
+func renderEligible(projects []connect.ProjectRef) []eligible {
+	var rendered []eligible
+	for _, p := range projects {
+		rendered = append(rendered, eligible(p))
+	}
+	return rendered
 }
 
 // phase is an outcome's word; a phase that has not come yet is pending.

@@ -49,19 +49,10 @@ func (y *system) wantRemoved(s *demo.Status) {
 func (y *system) ledger() map[string]int {
 	y.t.Helper()
 	counts := map[string]int{}
-	for token := ""; ; {
-		var page struct {
-			Changes []struct{ Kind, State string }
-			Next    string `json:"next_page_token"`
-		}
-		y.call(http.StatusOK, http.MethodGet, "/api/gcp/changes?page_size=1000&page_token="+token, nil, &page)
-		for _, c := range page.Changes {
-			counts[c.Kind+" "+c.State]++
-		}
-		if token = page.Next; token == "" {
-			return counts
-		}
+	for _, c := range y.entries("page_size=1000") {
+		counts[c.Kind+" "+c.State]++
 	}
+	return counts
 }
 
 func three() *google.Scenario { return scenario(3, nil) }

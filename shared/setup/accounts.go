@@ -11,6 +11,12 @@ import (
 	"gcpconnect/shared/connect"
 )
 
+// The suffixes of the two accounts' IDs: full access and read-only.
+const (
+	suffixAgent = "-f"
+	suffixAsk   = "-r"
+)
+
 // accountID is the ID of one of a user's two service accounts: stable, unique
 // to the user and not revealing who it is. 29 characters of the 30 allowed
 // (https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create).
@@ -33,8 +39,8 @@ func accountEmail(id, projectID string) string {
 func accountsOf(userID, rootProject string) connect.ServiceAccounts {
 	return connect.ServiceAccounts{
 		RootProject: rootProject,
-		Agent:       accountEmail(accountID(userID, "-f"), rootProject),
-		Ask:         accountEmail(accountID(userID, "-r"), rootProject),
+		Agent:       accountEmail(accountID(userID, suffixAgent), rootProject),
+		Ask:         accountEmail(accountID(userID, suffixAsk), rootProject),
 	}
 }
 
@@ -44,8 +50,8 @@ func createServiceAccounts(ctx context.Context, r *Run) error {
 	s := r.Setup
 	accounts := accountsOf(s.UserID, s.RootProject)
 	wanted := []struct{ email, id, name, description string }{
-		{accounts.Agent, accountID(s.UserID, "-f"), "Aurora agent", "Manages this project's resources for Aurora."},
-		{accounts.Ask, accountID(s.UserID, "-r"), "Aurora ask", "Reads this project's resources for Aurora."},
+		{accounts.Agent, accountID(s.UserID, suffixAgent), "Aurora agent", "Manages this project's resources for Aurora."},
+		{accounts.Ask, accountID(s.UserID, suffixAsk), "Aurora ask", "Reads this project's resources for Aurora."},
 	}
 	err := concurrently(ctx, len(wanted), func(ctx context.Context, i int) error {
 		return r.ensureAccount(ctx, wanted[i].email, wanted[i].id, wanted[i].name, wanted[i].description)

@@ -59,10 +59,7 @@ func grantAccess(ctx context.Context, r *Run) error {
 // accounts: on the accounts themselves, never on a project.
 func (r *Run) grantImpersonation(ctx context.Context) error {
 	a := r.Setup.Accounts
-	grants := []grant{{tokenCreator, "user:" + r.Connection.Email}}
-	if r.Settings.PlatformAccount != "" {
-		grants = append(grants, grant{tokenCreator, serviceAccountMember(r.Settings.PlatformAccount)})
-	}
+	grants := impersonators(r.Connection, &r.Settings)
 	emails := []string{a.Agent, a.Ask}
 	err := concurrently(ctx, len(emails), func(ctx context.Context, i int) error {
 		_, err := accountPolicy(r.user, r.ledger, a.RootProject, emails[i]).ensure(ctx, adding(grants))
@@ -73,6 +70,15 @@ func (r *Run) grantImpersonation(ctx context.Context) error {
 	}
 	return Stop(CodeAccounts, "Aurora full-access setup had errors: the service accounts in project "+a.RootProject+" could not be made usable: "+
 		connect.MessageOf(err)+" You need Service Account Admin there. Then retry.")
+}
+
+// impersonators are the user and, where configured, the platform.
+func impersonators(c *connect.Connection, settings *Settings) []grant {
+	grants := []grant{{tokenCreator, "user:" + c.Email}}
+	if settings.PlatformAccount != "" {
+		grants = append(grants, grant{tokenCreator, serviceAccountMember(settings.PlatformAccount)})
+	}
+	return grants
 }
 
 // notYet turns what Google answers about an account that was just made into

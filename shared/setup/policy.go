@@ -158,7 +158,7 @@ func access(userID string, grants []grant, enabled bool) func(*Policy) []edit {
 // ownAccount reports whether a member is one of the user's two accounts, in
 // whichever project.
 func ownAccount(userID, member string) bool {
-	for _, suffix := range []string{"-f", "-r"} {
+	for _, suffix := range []string{suffixAgent, suffixAsk} {
 		if strings.HasPrefix(member, serviceAccountMember(accountID(userID, suffix)+"@")) {
 			return true
 		}

@@ -95,14 +95,14 @@ func (s *Service) Restart(ctx context.Context, userID string, selected []string)
 	if err != nil {
 		return nil, err
 	}
-	if len(selected) > s.Settings.MaxSelected {
-		return nil, connect.Errorf(connect.Invalid, "selected_project_ids holds %d projects; at most %d may be selected.", len(selected), s.Settings.MaxSelected)
+	if err := s.checkSize(selected); err != nil {
+		return nil, err
 	}
 	if err := s.idle(ctx, c); err != nil {
 		return nil, err // before Google is asked for anything
 	}
 	if len(selected) > 0 {
-		if err := s.checkSelection(ctx, c, selected); err != nil {
+		if _, err := s.find(ctx, c, selected); err != nil {
 			return nil, err
 		}
 	}
@@ -197,15 +197,16 @@ func unfinished(s *connect.Setup) ([]string, error) {
 	return nil, connect.Errorf(connect.Invalid, "Every project of the last setup succeeded: there is nothing to retry. Name projects in selected_project_ids to add some.")
 }
 
-// checkSelection asks Google whether all selected projects are visible, active
-// and billed.
-func (s *Service) checkSelection(ctx context.Context, c *connect.Connection, selected []string) error {
-	_, err := s.find(ctx, c, selected)
-	return err
+// checkSize refuses more projects than may be selected.
+func (s *Service) checkSize(selected []string) error {
+	if len(selected) > s.Settings.MaxSelected {
+		return connect.Errorf(connect.Invalid, "selected_project_ids holds %d projects; at most %d may be selected.", len(selected), s.Settings.MaxSelected)
+	}
+	return nil
 }
 
-// find finds the projects that a setup can be made of, all of which must be
-// eligible if they are selected.
+// find finds the projects that a setup can be made of. Those that are selected
+// must all be visible, active and billed.
 func (s *Service) find(ctx context.Context, c *connect.Connection, selected []string) (*foundProjects, error) {
 	found, busy, err := findProjects(ctx, s.as(c), &s.Settings, selected, map[string]bool{})
 	if err = cmp.Or(err, busy); err != nil {

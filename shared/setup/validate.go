@@ -63,7 +63,7 @@ func validateProjects(ctx context.Context, r *Run) error {
 		return fitsRoot(ctx, r.user, id, found.isEligible(id))
 	})
 	for _, id := range unfit {
-		s.Warn(connect.Warning{Code: "root_project_changed", ProjectID: id, Message: "The preferred root project can no longer hold Aurora's service accounts: it needs active billing and permission to create service accounts."})
+		s.Warn(rootChanged(id))
 	}
 	s.RootProject = root
 	return err
@@ -143,6 +143,16 @@ func (f *foundProjects) refs() []connect.ProjectRef {
 
 func (f *foundProjects) isActive(id string) bool   { return hasProject(f.active, id) }
 func (f *foundProjects) isEligible(id string) bool { return hasProject(f.eligible, id) }
+
+// name is that of an active project.
+func (f *foundProjects) name(id string) string {
+	for _, p := range f.active {
+		if p.ID == id {
+			return p.Name
+		}
+	}
+	return ""
+}
 
 func hasProject(projects []CloudProject, id string) bool {
 	return slices.ContainsFunc(projects, func(p CloudProject) bool { return p.ID == id })
@@ -248,6 +258,11 @@ func (f *foundProjects) root(ctx context.Context, c *connect.Connection, asked s
 		}
 	}
 	return f.eligible[0].ID, unfit, nil
+}
+
+// rootChanged warns that a preferred root project is not taken.
+func rootChanged(id string) connect.Warning {
+	return connect.Warning{Code: "root_project_changed", ProjectID: id, Message: "The preferred root project can no longer hold Aurora's service accounts: it needs active billing and permission to create service accounts."}
 }
 
 // fitsRoot reports whether a project has billing, where that is not known, and
