@@ -28,7 +28,7 @@ func (e *edge) changes(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	query := r.URL.Query()
-	q := connect.ChangeQuery{SetupID: query.Get("task_id"), State: connect.ChangeState(query.Get("state")), PageToken: query.Get("page_token")}
+	q := connect.ChangeQuery{SetupID: query.Get("task_id"), ProjectID: query.Get("project"), State: connect.ChangeState(query.Get("state")), PageToken: query.Get("page_token")}
 	switch q.State {
 	case "", connect.ChangePlanned, connect.ChangeDone, connect.ChangeUndone, connect.ChangeRefused:
 	default:
@@ -37,7 +37,7 @@ func (e *edge) changes(w http.ResponseWriter, r *http.Request) error {
 	if q.PageSize, err = pageSize(query); err != nil {
 		return err
 	}
-	if err := checkUTF8(query, "task_id"); err != nil {
+	if err := checkUTF8(query, "task_id", "project"); err != nil {
 		return err
 	}
 	page, next, err := e.Store.Changes(r.Context(), user, q)

@@ -62,6 +62,7 @@ type result struct {
 	Total       *int       `json:"total_projects,omitempty"`
 	Eligible    []eligible `json:"eligible_projects,omitempty"`
 	Count       int        `json:"count,omitempty"`
+	Changes     *changes   `json:"changes,omitempty"`
 
 	// Of a removal.
 	Cleanup string `json:"cleanup_status,omitempty"`
@@ -140,7 +141,7 @@ func renderResult(s *connect.Setup) *result {
 		return &result{Status: "needs_selection", Count: len(s.Eligible), Eligible: renderEligible(s.Eligible)}
 	case connect.StateSucceeded:
 		verified, total := s.Verified(), len(s.Projects)
-		r := &result{Status: "SUCCESS", Propagation: "FULL", Verified: &verified, Total: &total}
+		r := &result{Status: "SUCCESS", Propagation: "FULL", Verified: &verified, Total: &total, Changes: counts(s)}
 		if verified < total {
 			r.Propagation = "PARTIAL"
 		}
@@ -157,7 +158,7 @@ func renderResult(s *connect.Setup) *result {
 	if redirect == "" {
 		redirect = "login=gcp_failed"
 	}
-	return &result{Status: "FAILED", Redirect: redirect, Message: s.Message}
+	return &result{Status: "FAILED", Redirect: redirect, Message: s.Message, Changes: counts(s)}
 }
 
 // successParams are what the frontend appends to its address. The parameter
@@ -238,10 +239,12 @@ type changes struct {
 	Stood int `json:"already_in_place"`
 }
 
+func counts(s *connect.Setup) *changes { return &changes{s.ChangesMade, s.ChangesStood} }
+
 func renderDetail(s *connect.Setup) *detail {
 	d := &detail{
 		Steps: []stepDetail{}, Projects: []projectDetail{}, Warnings: renderWarnings(s.Warnings),
-		Changes: changes{s.ChangesMade, s.ChangesStood},
+		Changes: *counts(s),
 	}
 	for _, r := range s.Steps {
 		d.Steps = append(d.Steps, stepDetail{r.Name, timestamp(r.StartedAt), timestamp(r.FinishedAt), r.Attempts, r.Outcome})

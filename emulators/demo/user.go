@@ -242,9 +242,10 @@ type Status struct {
 			ID   string `json:"projectId"`
 			Name string `json:"name"`
 		} `json:"eligible_projects"`
-		Count   int    `json:"count"`
-		Cleanup string `json:"cleanup_status"`
-		Undone  int    `json:"undone"`
+		Count   int     `json:"count"`
+		Changes Changes `json:"changes"`
+		Cleanup string  `json:"cleanup_status"`
+		Undone  int     `json:"undone"`
 		Left    []struct {
 			ID     string `json:"projectId"`
 			Reason string `json:"reason"`
@@ -274,10 +275,13 @@ type Status struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	} `json:"warnings"`
-	Changes struct {
-		Made  int `json:"made"`
-		Stood int `json:"already_in_place"`
-	} `json:"changes"`
+	Changes Changes `json:"changes"`
+}
+
+// Changes counts what a setup changed and what stood already.
+type Changes struct {
+	Made  int `json:"made"`
+	Stood int `json:"already_in_place"`
 }
 
 // Status asks for a setup's status.

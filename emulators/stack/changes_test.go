@@ -85,3 +85,45 @@ func TestTheLedgerIsWhatChangedAtGoogle(t *testing.T) {
 		y.call(http.StatusBadRequest, http.MethodGet, "/api/gcp/changes?page_token=other", nil, nil)
 	})
 }
+
+// Every change is counted once, however often Google was busy, and what stood
+// already beside it.
+func TestChangesAreCountedOnce(t *testing.T) {
+	t.Parallel()
+	for name, faults := range map[string][]google.Fault{
+		"no trouble": nil,
+		"trouble": {
+			{Method: "cloudresourcemanager.projects.setIamPolicy", Code: 503, Count: 30, RetryAfter: seconds(20)},
+			{Method: "iam.serviceAccounts.setIamPolicy", Code: 409, Count: 7},
+			{Method: "iam.serviceAccounts.create", Code: 503, Skip: 1, Count: 10},
+			{Method: "serviceusage.services.batchEnable", Project: "project-002", Code: 503, Count: 10},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, scenario(2, withPlatform), nil, func(y *system) {
+				for _, f := range faults {
+					if err := y.Google.AddFault(f); err != nil {
+						t.Fatal(err)
+					}
+				}
+				final := y.complete()
+				y.wantSuccess(final, 2, 2)
+				// 25 APIs, 22 roles and the organization policy in each project;
+				// two accounts, with the user and the platform on each.
+				const all = 2*(25+22+1) + 2*3
+				if c, done := final.Result.Changes, len(y.entries("state=done")); c != final.Changes || c.Made != done || c.Made+c.Stood != all {
+					t.Errorf("the setup counts %+v and %+v; the ledger has %d of %d", c, final.Changes, done, all)
+				}
+				one := y.entries("project=project-002")
+				if len(one) == 0 || slices.ContainsFunc(one, func(e entry) bool { return e.Project != "project-002" }) {
+					t.Errorf("the changes of a project are %s", show(one))
+				}
+				again := y.await(y.restart("project-001", "project-002"))
+				if c := again.Result.Changes; c.Made != 0 || c.Stood != all {
+					t.Errorf("the second run counts %+v", c)
+				}
+			})
+		})
+	}
+}

@@ -64,6 +64,7 @@ func createServiceAccounts(ctx context.Context, r *Run) error {
 		return Stop(CodeAccounts, "Aurora full-access setup had errors: the service accounts could not be made in project "+s.RootProject+": "+
 			connect.MessageOf(err)+" You need Service Account Admin there, and no organization policy may forbid service accounts; or choose another root project. Then retry.")
 	}
+	r.ledger.settle(aboutAccounts)
 	s.Accounts = accounts
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Accounts = accounts })
 	return nil

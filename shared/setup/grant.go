@@ -42,6 +42,7 @@ func grantAccess(ctx context.Context, r *Run) error {
 	if err != nil {
 		return err
 	}
+	r.ledger.settle(aboutAccounts)
 	var connected []connect.ConnectedProject
 	for _, p := range r.Setup.Projects {
 		if p.Access.OK() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,11 +18,13 @@ type ledger struct {
 	userID  string
 	setupID string // empty: the changes are made outside a setup
 	salt    string // tells such changes apart
+	resumed bool   // an execution of the same step was there before
 
 	mu      sync.Mutex
-	planned map[string]connect.Change // of this execution or one before it, and not known to be done
-	made    int                       // changes marked done
-	stood   int                       // changes that need not be made
+	planned map[string]connect.Change  // of this execution or one before it, and not known to be done
+	made    int                        // changes marked done
+	stood   int                        // changes that needed not be made, of work that is settled
+	seen    map[string]map[string]bool // the IDs of those of other work, by what it is about
 }
 
 // entry returns a change of this ledger with its ID.
@@ -39,6 +42,7 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 // done. Whether it happened is found out by the steps, which read Google's
 // state anyway.
 func (l *ledger) recover(ctx context.Context) error {
+	l.resumed = true
 	q := connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangePlanned, PageSize: 1000}
 	for {
 		page, next, err := l.store.Changes(ctx, l.userID, q)
@@ -142,19 +146,79 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 // stands. It reports whether some of them had been planned, by this execution
 // or one before it, and marks those done.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
+	mine, err := l.mine(ctx, changes)
+	if err != nil {
+		return false, err
+	}
 	l.mu.Lock()
 	var done []connect.Change
 	for _, c := range changes {
 		if before, ok := l.planned[c.ID]; ok {
 			done = append(done, before)
+		} else if !mine[c.ID] {
+			l.see(c)
 		}
 	}
-	l.stood += len(changes) - len(done)
 	l.mu.Unlock()
 	if len(done) == 0 {
 		return false, nil
 	}
 	return true, l.mark(ctx, done, connect.ChangeDone)
+}
+
+// mine returns which of the changes to a project this setup made in an earlier
+// execution of the step: they were counted then.
+func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
+	if !l.resumed || len(changes) == 0 {
+		return nil, nil
+	}
+	mine := map[string]bool{}
+	q := connect.ChangeQuery{SetupID: l.setupID, ProjectID: changes[0].ProjectID, State: connect.ChangeDone, PageSize: connect.MaxPageSize}
+	for {
+		page, next, err := l.store.Changes(ctx, l.userID, q)
+		if err != nil {
+			return nil, fmt.Errorf("read changes made: %w", err)
+		}
+		for _, c := range page {
+			mine[c.ID] = true
+		}
+		if next == "" {
+			return mine, nil
+		}
+		q.PageToken = next
+	}
+}
+
+// aboutAccounts is what changes to the two service accounts are about;
+// others are about their project.
+const aboutAccounts = "accounts"
+
+func about(c connect.Change) string {
+	if strings.Contains(c.Target, "@") {
+		return aboutAccounts
+	}
+	return c.ProjectID
+}
+
+// see remembers a change that stands. The caller holds l.mu.
+func (l *ledger) see(c connect.Change) {
+	what := about(c)
+	if l.seen == nil {
+		l.seen = map[string]map[string]bool{}
+	}
+	if l.seen[what] == nil {
+		l.seen[what] = map[string]bool{}
+	}
+	l.seen[what][c.ID] = true
+}
+
+// settle counts what was found to stand in work that has come to its end.
+// Before that it does not count: the work will be done, and find it, again.
+func (l *ledger) settle(about string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stood += len(l.seen[about])
+	delete(l.seen, about)
 }
 
 // standing shows each change of the user's that stands or may stand, in one
@@ -182,7 +246,8 @@ func (l *ledger) standing(ctx context.Context, projectID string, show func(conne
 	return nil
 }
 
-// counts returns how many changes were made and how many stood already.
+// counts returns how many changes were made and, of what is settled, how many
+// stood already.
 func (l *ledger) counts() (made, stood int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

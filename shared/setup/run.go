@@ -148,8 +148,10 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
 				r.log.WarnContext(ctx, "project failed", "project", p.ID, "error", err)
 				done++
+				r.ledger.settle(p.ID)
 			default:
 				done++
+				r.ledger.settle(p.ID)
 			}
 			r.Setup.Projects[i] = p
 			err = r.checkpoint(ctx)
