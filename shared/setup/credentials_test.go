@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -154,4 +155,146 @@ func TestCredentialsPrintNoToken(t *testing.T) {
 	if printed := fmt.Sprintf("%v %+v %#v %v %+v %#v", c, c, c, source, source, source); strings.Contains(printed, "very-secret") {
 		t.Error(printed)
 	}
+}
+
+// refreshing is an Authority that does as it is told.
+type refreshing struct {
+	counter
+	do func(connect.Token) (connect.Token, error)
+}
+
+func (r *refreshing) Refresh(_ context.Context, t connect.Token) (connect.Token, error) {
+	return r.do(t)
+}
+
+// failing is a vault whose next Puts fail.
+type failing struct {
+	vault
+	puts int
+}
+
+func (v *failing) Put(ctx context.Context, ref connect.TokenRef, t connect.Token, version int) (int, error) {
+	if v.puts > 0 {
+		v.puts--
+		return 0, connect.Errorf(connect.Unavailable, "sealed")
+	}
+	return v.vault.Put(ctx, ref, t, version)
+}
+
+// A rotated refresh token that the Vault does not take is the only one that
+// works: it is kept and stored when the Vault is back.
+func TestARotatedTokenOutlivesAVaultThatIsAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &failing{vault: vault{token: connect.Token{Access: "old", Refresh: "r0"}, version: 1}, puts: 2}
+		uses := map[connect.Secret]int{}
+		rotating := &refreshing{do: func(t connect.Token) (connect.Token, error) {
+			uses[t.Refresh]++
+			if uses[t.Refresh] > 1 {
+				return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
+			}
+			return connect.Token{Access: "a-" + t.Refresh, Refresh: t.Refresh + "'", Expiry: time.Now().Add(time.Hour)}, nil
+		}}
+		c := NewCredentials(v, rotating, nil, slog.Default())
+		get := func() (string, error) {
+			token, err := c.User("ref").Token(t.Context())
+			return token.Reveal(), err
+		}
+		for range 2 {
+			if token, err := get(); connect.CodeOf(err) != connect.Unavailable || token != "" {
+				t.Errorf("with the vault away: %q, %v", token, err)
+			}
+		}
+		if token, err := get(); err != nil || token != "a-r0" || v.token.Refresh != "r0'" || uses["r0"] != 1 {
+			t.Errorf("with the vault back: %q, %v; stored %q after %d uses", token, err, v.token.Refresh.Reveal(), uses["r0"])
+		}
+		if len(c.unsaved) != 0 {
+			t.Error("what is stored is still kept")
+		}
+		// Kept for so long that the access token is over: its refresh token is
+		// the one to refresh with.
+		v.token.Expiry, v.puts = time.Now(), 1
+		if _, err := get(); err == nil {
+			t.Error("a token was given that is not stored")
+		}
+		time.Sleep(time.Hour - time.Minute)
+		if token, err := get(); err != nil || token != "a-r0''" || v.token.Refresh != "r0'''" {
+			t.Errorf("an hour later: %q, %v; stored %q", token, err, v.token.Refresh.Reveal())
+		}
+	})
+}
+
+// Where Google refuses a refresh token, another instance may have used it up
+// and be about to store its successor.
+func TestARefusedTokenIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	for name, successor := range map[string]connect.Token{
+		"another instance's token": {Access: "other", Refresh: "r1"},
+		"none":                     {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				v := &vault{token: connect.Token{Access: "old", Refresh: "r0"}, version: 1}
+				asked := 0
+				refused := &refreshing{do: func(connect.Token) (connect.Token, error) {
+					asked++
+					go func() {
+						time.Sleep(secondLook / 2)
+						if successor.Access != "" {
+							successor.Expiry = time.Now().Add(time.Hour)
+							_, _ = v.Put(t.Context(), "ref", successor, 1)
+						}
+					}()
+					return connect.Token{}, connect.Errorf(connect.NeedsReauth, "refused")
+				}}
+				token, err := NewCredentials(v, refused, nil, slog.Default()).User("ref").Token(t.Context())
+				if asked != 1 || token != successor.Access || (connect.CodeOf(err) == connect.NeedsReauth) != (successor.Access == "") {
+					t.Errorf("%q, %v after %d refreshes", token.Reveal(), err, asked)
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// Who asked first may leave: the others get what was begun. A panic is an
+// error to all, and the next one tries again.
+func TestARefreshGoesOnWithoutItsStarter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{token: connect.Token{Access: "old", Refresh: "r0"}, version: 1}
+		calls := 0
+		slow := &refreshing{do: func(t connect.Token) (connect.Token, error) {
+			if calls++; calls == 1 {
+				time.Sleep(time.Second)
+				panic("a defect")
+			}
+			time.Sleep(10 * time.Second)
+			t.Access, t.Expiry = "new", time.Now().Add(time.Hour)
+			return t, nil
+		}}
+		c := NewCredentials(v, slow, nil, slog.Default())
+		if token, err := c.User("ref").Token(t.Context()); err == nil || strings.Contains(err.Error(), "old") {
+			t.Errorf("a panic gave %q, %v", token.Reveal(), err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.User("ref").Token(ctx); connect.CodeOf(err) != connect.Unavailable {
+				t.Errorf("who left got %v", err)
+			}
+		})
+		time.Sleep(500 * time.Millisecond)
+		group.Go(func() {
+			if token, err := c.User("ref").Token(t.Context()); err != nil || token != "new" {
+				t.Errorf("who stayed got %q, %v", token.Reveal(), err)
+			}
+		})
+		group.Wait()
+		if calls != 2 || v.token.Access != "new" {
+			t.Errorf("%d refreshes, stored %q", calls, v.token.Access.Reveal())
+		}
+	})
 }
