@@ -163,8 +163,12 @@ type refreshing struct {
 	do func(connect.Token) (connect.Token, error)
 }
 
-func (r *refreshing) Refresh(_ context.Context, t connect.Token) (connect.Token, error) {
-	return r.do(t)
+func (r *refreshing) Refresh(ctx context.Context, t connect.Token) (connect.Token, error) {
+	t, err := r.do(t)
+	if ctx.Err() != nil { // the request was given up
+		return connect.Token{}, ctx.Err()
+	}
+	return t, err
 }
 
 // failing is a vault whose next Puts fail.
