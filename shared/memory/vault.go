@@ -2,6 +2,8 @@ package memory
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"slices"
 	"sync"
 
@@ -26,6 +28,10 @@ type sealed struct {
 
 // NewVault returns an empty vault.
 func NewVault() *Vault { return &Vault{tokens: map[connect.TokenRef]sealed{}} }
+
+// Format keeps the tokens out of print: fmt shows fields that are not exported
+// without asking their types.
+func (v *Vault) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "a Vault in memory") }
 
 // Counts returns what the vault has done so far. It has no transactions.
 func (v *Vault) Counts() Counts {
