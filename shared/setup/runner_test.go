@@ -217,3 +217,47 @@ func TestTasksOfAnOlderGenerationDoNothing(t *testing.T) {
 		}
 	})
 }
+
+// A setup that is running, with nothing in its own state that would end it:
+// the task's generation and the connection's decide alone.
+func TestTasksOfAnotherGenerationDoNothing(t *testing.T) {
+	t.Parallel()
+	connection := func(change func(*connect.Connection)) func(*chain, *setup.Task) {
+		return func(c *chain, _ *setup.Task) {
+			if _, err := c.store.UpdateConnection(c.t.Context(), "user-1", func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+				change(now)
+				return nil, nil
+			}); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+	}
+	for name, change := range map[string]func(*chain, *setup.Task){
+		"a task of the generation before":    func(_ *chain, task *setup.Task) { task.Generation-- },
+		"a task of a generation to come":     func(_ *chain, task *setup.Task) { task.Generation++ },
+		"a connection of another generation": connection(func(c *connect.Connection) { c.Generation++ }),
+		"a connection that is down":          connection(func(c *connect.Connection) { c.Connected = false }),
+		"a task of the other chain":          func(_ *chain, task *setup.Task) { task.Step = setup.Removal[0].Name },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, 1, func(c *chain, made *connect.Setup) {
+				c.until("grant-access")
+				task := c.due()
+				before, err := c.store.Setup(c.t.Context(), made.ID)
+				if err != nil || before.State != connect.StateRunning {
+					t.Fatalf("the setup is %v, %v", before.State, err)
+				}
+				change(c, &task)
+				c.google.ClearCalls()
+				if err := c.Handle(c.t.Context(), task, setup.Delivery{}); err != nil {
+					t.Errorf("the task: %v", err)
+				}
+				after, err := c.store.Setup(c.t.Context(), made.ID)
+				if n := c.google.CallCounts().Total; err != nil || n != 0 || after.UpdatedAt != before.UpdatedAt || after.Lease.Holder != "" {
+					t.Errorf("the task made %d calls, and the setup is %+v, %v", n, after, err)
+				}
+			})
+		})
+	}
+}
