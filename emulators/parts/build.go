@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // sourceOf returns a folder of this module.
@@ -54,8 +56,19 @@ func build(ctx context.Context, source, pkg string) (string, error) {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
+	for { // another process may be at it
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return "", fmt.Errorf("build %s: %w", name, err)
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("build %s: wait for another build: %w", name, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	if _, err := os.Stat(program); err == nil {
 		return program, nil

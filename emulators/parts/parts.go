@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -145,9 +144,6 @@ func (p *process) tail() string {
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
-
-// Logs is the folder for the parts' logs where no other is given.
-func Logs() string { return filepath.Join(os.TempDir(), "gcpconnect-logs") }
 
 // freeAddress returns an address on loopback that nobody listens on, for
 // programs that cannot choose by themselves.

@@ -46,7 +46,7 @@ type meter struct {
 func (m *meter) watch() app.Watch {
 	return app.Watch{
 		Firestore: []grpc.DialOption{grpc.WithChainUnaryInterceptor(m.unary), grpc.WithChainStreamInterceptor(m.stream)},
-		Vault:     m,
+		Vault:     func(next http.RoundTripper) http.RoundTripper { return meteredVault{m, next} },
 	}
 }
 
@@ -104,8 +104,14 @@ func (s *meteredStream) RecvMsg(message any) error {
 	return nil
 }
 
-// RoundTrip counts a request to Vault.
-func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
+// meteredVault counts requests to Vault.
+type meteredVault struct {
+	meter *meter
+	next  http.RoundTripper
+}
+
+func (v meteredVault) RoundTrip(r *http.Request) (*http.Response, error) {
+	m := v.meter
 	m.vault.Add(1)
 	switch path := r.URL.Path; {
 	case r.Method == http.MethodDelete:
@@ -113,5 +119,5 @@ func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.Method != http.MethodGet && strings.Contains(path, "/data/"):
 		m.tokenWrites.Add(1)
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return v.next.RoundTrip(r)
 }

@@ -1,18 +1,16 @@
 package stack_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
 	"gcpconnect/emulators/parts"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/google"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/oauth"
@@ -65,20 +63,8 @@ func TestWhatHoldsASecretShowsNone(t *testing.T) {
 		for form, v := range map[string]any{
 			"itself": v, "a pointer to it": pointer.Interface(), "a list": []any{v}, "a map": map[string]any{"k": v}, "a field": struct{ Field any }{v}, "an error": fmt.Errorf("failed: %v", v),
 		} {
-			var out bytes.Buffer
-			fmt.Fprintf(&out, "%v|%+v|%#v|%s|%q|%x|%d", v, v, v, v, v, v, v)
-			if encoded, err := json.Marshal(v); err == nil { // what cannot be marshalled is not seen
-				out.Write(encoded)
-			}
-			for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-				slog.New(handler).With("with", v).Info("message", "value", v, slog.Group("group", slog.Any("value", v)))
-			}
-			text := out.String()
-			for _, shown := range []string{secret, fmt.Sprintf("%x", secret), strings.Join(strings.Fields(fmt.Sprintf("%d", []byte(secret)))[1:3], " ")} {
-				if i := strings.Index(text, shown); i >= 0 {
-					t.Errorf("%s as %s shows its secret: %s", name, form, text[max(0, i-100):min(len(text), i+30)])
-					break
-				}
+			if shown := connecttest.Leaked(connecttest.Printed(v), secret); shown != "" {
+				t.Errorf("%s as %s shows its secret: %s", name, form, shown)
 			}
 		}
 	}

@@ -85,7 +85,7 @@ func (m *Memory) Backends() *Backends {
 // sees none.
 type Watch struct {
 	Firestore []grpc.DialOption
-	Vault     http.RoundTripper // nil: Vault's own
+	Vault     func(http.RoundTripper) http.RoundTripper // nil: nothing
 }
 
 // OpenReal returns backends in Firestore, Vault and Cloud Tasks.
@@ -106,7 +106,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 	b.Store = store
 	closing(store.Close)
 	tokens, err := vault.New(vault.Options{
-		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Transport: watch.Vault,
+		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault,
 		Auth: vault.Auth{
 			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
 			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,

@@ -52,8 +52,6 @@ type Options struct {
 	DispatchDeadline time.Duration
 	// Emulator is the address, host:port, of an emulator; empty: Google.
 	Emulator string
-	// ClientOptions are for the client.
-	ClientOptions []option.ClientOption
 }
 
 // Queue is a connect.Queue in Cloud Tasks.
@@ -66,12 +64,12 @@ var _ connect.Queue = (*Queue)(nil)
 
 // New returns a Queue. It makes no call. Close it.
 func New(ctx context.Context, o Options) (*Queue, error) {
-	options := o.ClientOptions
+	var options []option.ClientOption
 	if o.Emulator != "" {
-		options = append([]option.ClientOption{
+		options = []option.ClientOption{
 			option.WithEndpoint(o.Emulator), option.WithoutAuthentication(),
 			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-		}, options...)
+		}
 	}
 	client, err := cloudtasks.NewClient(context.WithoutCancel(ctx), options...)
 	if err != nil {

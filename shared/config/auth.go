@@ -52,8 +52,6 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 	}
 	if !c.Real() {
 		fault("BACKENDS", "must be real with AUTH=%s: a queue in memory cannot prove that it is the queue", c.Auth)
-	} else if c.TaskServiceAccount == "" {
-		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
 	}
 }
 

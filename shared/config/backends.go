@@ -32,7 +32,7 @@ func (c *Config) validateBackends(fault func(variable, format string, args ...an
 	if !queueName.MatchString(c.TaskQueue) {
 		fault("CLOUD_TASKS_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue))
 	}
-	if c.TaskServiceAccount == "" && c.TasksEmulator == "" && c.Auth == AuthLocal {
+	if c.TaskServiceAccount == "" && (c.TasksEmulator == "" || c.Auth != AuthLocal) { // an emulator's tasks may do without
 		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
 	}
 	if c.TaskTarget == "" && c.TasksEmulator == "" {

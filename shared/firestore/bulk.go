@@ -4,7 +4,27 @@ import (
 	"context"
 
 	"cloud.google.com/go/firestore"
+
+	"gcpconnect/shared/connect"
 )
+
+// saveByID writes documents of a collection of the user's, each under the ID
+// that encode returns with it. Of several with the same ID the last counts.
+func saveByID[T any](ctx context.Context, s *Store, userID, collection string, values []T, encode func(T) (id string, document any)) error {
+	documents := map[string]any{}
+	for _, v := range values {
+		id, document := encode(v)
+		if id == "" {
+			return connect.Errorf(connect.Internal, "What has no ID cannot be stored among %s.", collection)
+		}
+		documents[name(id)] = document
+	}
+	refs := map[*firestore.DocumentRef]any{}
+	for id, document := range documents {
+		refs[s.below(userID, collection).Doc(id)] = document
+	}
+	return s.saveAll(ctx, "save "+collection, refs)
+}
 
 // saveAll writes documents, each by itself: a batch that failed half-way is
 // written again by whoever asked for it. Of two with the same name the later

@@ -10,19 +10,7 @@ import (
 
 // SaveChanges writes entries of the user's ledger.
 func (s *Store) SaveChanges(ctx context.Context, userID string, changes []connect.Change) error {
-	ledger := s.below(userID, "changes")
-	byID := map[string]connect.Change{}
-	for _, c := range changes {
-		if c.ID == "" {
-			return connect.Errorf(connect.Internal, "A change without an ID cannot be stored.")
-		}
-		byID[c.ID] = c
-	}
-	documents := map[*firestore.DocumentRef]any{}
-	for id, c := range byID {
-		documents[ledger.Doc(name(id))] = c
-	}
-	return s.saveAll(ctx, "save changes", documents)
+	return saveByID(ctx, s, userID, "changes", changes, func(c connect.Change) (string, any) { return c.ID, c })
 }
 
 // Changes returns a page of the user's ledger, newest first. Those of the same

@@ -72,9 +72,23 @@ func encodeSetup(s *connect.Setup, tx string) (any, error) {
 	return d, nil
 }
 
+// dataTo decodes a document into v.
+func dataTo(snapshot *firestore.DocumentSnapshot, v any) error {
+	if err := snapshot.DataTo(v); err != nil {
+		return unreadable(snapshot, err)
+	}
+	return nil
+}
+
+// unreadable is the error of a document that is not as it was stored: another
+// release's, or damaged. A retry may find a release that can read it.
+func unreadable(snapshot *firestore.DocumentSnapshot, err error) error {
+	return connect.Errorf(connect.Internal, "Stored data cannot be read.").Because(fmt.Errorf("decode %s: %w", snapshot.Ref.Path, err))
+}
+
 func decodeSetup(snapshot *firestore.DocumentSnapshot) (*connect.Setup, error) {
 	var d setupDocument
-	if err := snapshot.DataTo(&d); err != nil {
+	if err := dataTo(snapshot, &d); err != nil {
 		return nil, err
 	}
 	if d.ExpireAt != nil {
@@ -82,11 +96,11 @@ func decodeSetup(snapshot *firestore.DocumentSnapshot) (*connect.Setup, error) {
 	}
 	r, err := gzip.NewReader(bytes.NewReader(d.Bulk))
 	if err != nil {
-		return nil, fmt.Errorf("decompress the projects: %w", err)
+		return nil, unreadable(snapshot, fmt.Errorf("decompress the projects: %w", err))
 	}
 	var many bulk
 	if err := json.NewDecoder(io.LimitReader(r, 64<<20)).Decode(&many); err != nil {
-		return nil, fmt.Errorf("decode the projects: %w", err)
+		return nil, unreadable(snapshot, fmt.Errorf("decode the projects: %w", err))
 	}
 	d.Selected, d.Billing, d.Eligible, d.Projects, d.Warnings = many.Selected, many.Billing, many.Eligible, many.Projects, many.Warnings
 	return &d.Setup, nil
@@ -133,7 +147,7 @@ func encodeResource(r connect.Resource) any {
 
 func decodeResource(snapshot *firestore.DocumentSnapshot) (r connect.Resource, err error) {
 	var d resourceDocument
-	if err := snapshot.DataTo(&d); err != nil {
+	if err := dataTo(snapshot, &d); err != nil {
 		return r, err
 	}
 	d.Resource.Labels = unpair(d.Labels)
@@ -156,7 +170,7 @@ func encodeDiscovery(d *connect.Discovery, tx string) (any, error) {
 
 func decodeDiscovery(snapshot *firestore.DocumentSnapshot) (*connect.Discovery, error) {
 	var d discoveryDocument
-	if err := snapshot.DataTo(&d); err != nil {
+	if err := dataTo(snapshot, &d); err != nil {
 		return nil, err
 	}
 	d.Discovery.Counts = unpair(d.Counts)
@@ -167,7 +181,7 @@ func encodeLogin(l *connect.Login, tx string) (any, error) { return loginDocumen
 
 func decodeLogin(snapshot *firestore.DocumentSnapshot) (*connect.Login, error) {
 	d := new(loginDocument)
-	if err := snapshot.DataTo(d); err != nil {
+	if err := dataTo(snapshot, d); err != nil {
 		return nil, err
 	}
 	return &d.Login, nil
@@ -179,12 +193,12 @@ func encodeConnection(c *connect.Connection, tx string) (any, error) {
 
 func decodeConnection(snapshot *firestore.DocumentSnapshot) (*connect.Connection, error) {
 	d := new(connectionDocument)
-	if err := snapshot.DataTo(d); err != nil {
+	if err := dataTo(snapshot, d); err != nil {
 		return nil, err
 	}
 	return &d.Connection, nil
 }
 
 func decodeChange(snapshot *firestore.DocumentSnapshot) (c connect.Change, err error) {
-	return c, snapshot.DataTo(&c)
+	return c, dataTo(snapshot, &c)
 }

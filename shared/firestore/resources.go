@@ -10,19 +10,7 @@ import (
 
 // SaveResources writes discovered resources.
 func (s *Store) SaveResources(ctx context.Context, userID string, resources []connect.Resource) error {
-	inventory := s.below(userID, "resources")
-	byID := map[string]connect.Resource{}
-	for _, r := range resources {
-		if r.ID == "" {
-			return connect.Errorf(connect.Internal, "A resource without an ID cannot be stored.")
-		}
-		byID[r.ID] = r
-	}
-	documents := map[*firestore.DocumentRef]any{}
-	for id, r := range byID {
-		documents[inventory.Doc(name(id))] = encodeResource(r)
-	}
-	return s.saveAll(ctx, "save resources", documents)
+	return saveByID(ctx, s, userID, "resources", resources, func(r connect.Resource) (string, any) { return r.ID, encodeResource(r) })
 }
 
 // Resources returns a page of the user's resources. Those of the same project,

@@ -2,7 +2,6 @@ package google
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"testing/synctest"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 // Tokens as Google gives them, of a user and of a service account.
@@ -22,38 +22,6 @@ const (
 	secondToken = "ya29.second-very-secret"
 	mintedToken = "ya29.c.minted-very-secret"
 )
-
-// printed is a value in every way that a value is printed or logged.
-func printed(t *testing.T, v any) string {
-	t.Helper()
-	encoded, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var logged bytes.Buffer
-	slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "error", v)
-	slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "error", v)
-	return fmt.Sprintf("%v %+v %#v %s %q", v, v, v, v, v) + string(encoded) + logged.String()
-}
-
-// everyPrint is an error and everything within, printed.
-func everyPrint(t *testing.T, err error) string {
-	t.Helper()
-	var text string
-	for ; err != nil; err = errors.Unwrap(err) {
-		text += printed(t, err)
-	}
-	return text
-}
-
-// leaked is where the secret is in the text; "" if it is not.
-func leaked(text, secret string) string {
-	i := strings.Index(text, secret)
-	if i < 0 {
-		return ""
-	}
-	return text[max(0, i-200):min(len(text), i+len(secret)+50)]
-}
 
 // TestErrorsHoldNoToken has everything on the way repeat the request's
 // headers, and looks for the tokens in the errors of every method, however they
@@ -99,7 +67,7 @@ func TestErrorsHoldNoToken(t *testing.T) {
 					if err == nil && path != "a token of another type" {
 						t.Fatal("no error")
 					}
-					if leak := leaked(everyPrint(t, err)+log.String(), "very-secret"); leak != "" {
+					if leak := connecttest.Leaked(connecttest.PrintedError(err)+log.String(), "very-secret"); leak != "" {
 						t.Errorf("holds a token: %s", leak)
 					}
 				})
@@ -122,7 +90,7 @@ func TestACloudPrintsNoToken(t *testing.T) {
 		"a cloud": g.As(pointer), "a cloud whose source is a value": g.As(valueTokens{pointer.secrets[0]}), "Google": g,
 		"a cloud in a struct": struct{ Cloud, cloud any }{g.As(valueTokens{firstToken}), g.As(pointer)},
 	} {
-		if leak := leaked(printed(t, v), "very-secret"); leak != "" {
+		if leak := connecttest.Leaked(connecttest.Printed(v), "very-secret"); leak != "" {
 			t.Errorf("%s is printed as %s", name, leak)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 var signingKey = func() *rsa.PrivateKey {
@@ -162,7 +163,7 @@ func TestExchange(t *testing.T) {
 					if got.Token.Access != "" || got.Token.Refresh != "" || got.Email != "" {
 						t.Errorf("an error and a grant: %+v", got)
 					}
-					if leak := leaked(everyPrint(t, err), "very-secret"); leak != "" {
+					if leak := connecttest.Leaked(connecttest.PrintedError(err), "very-secret"); leak != "" {
 						t.Errorf("the error holds a secret: %s", leak)
 					}
 					return

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -16,39 +15,8 @@ import (
 	"testing/synctest"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
-
-// printed is a value in every way that a value is printed or logged.
-func printed(t *testing.T, v any) string {
-	t.Helper()
-	encoded, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var logged bytes.Buffer
-	slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "value", v)
-	slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "value", v)
-	return fmt.Sprintf("%v %+v %#v %s %q", v, v, v, v, v) + string(encoded) + logged.String()
-}
-
-// everyPrint is an error and everything within, printed.
-func everyPrint(t *testing.T, err error) string {
-	t.Helper()
-	var text string
-	for ; err != nil; err = errors.Unwrap(err) {
-		text += printed(t, err)
-	}
-	return text
-}
-
-// leaked is where the secret is in the text; "" if it is not.
-func leaked(text, secret string) string {
-	i := strings.Index(text, secret)
-	if i < 0 {
-		return ""
-	}
-	return text[max(0, i-200):min(len(text), i+len(secret)+50)]
-}
 
 // TestErrorsHoldNoSecret has everything on the way repeat what was sent, and
 // looks for it in the errors however they are printed, and in what is logged
@@ -128,11 +96,11 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 					if _, ok := errors.AsType[*connect.Error](err); !ok {
 						t.Errorf("%v has no class", err)
 					}
-					text += everyPrint(t, err)
+					text += connecttest.PrintedError(err)
 				}
 				hidden := []string{code, secret, c.pkceVerifier(state), token.Access.Reveal(), token.Refresh.Reveal(), "ya29.fresh-very-secret", idToken}
 				for _, h := range slices.Concat(hidden, []string{"very-secret"}) {
-					if leak := leaked(text, h) + leaked(text, url.QueryEscape(h)); leak != "" {
+					if leak := connecttest.Leaked(text, h) + connecttest.Leaked(text, url.QueryEscape(h)); leak != "" {
 						t.Errorf("holds %s: %s", h, leak)
 					}
 				}
@@ -149,7 +117,7 @@ func TestValuesPrintNoSecret(t *testing.T) {
 		"a client": c, "a client by value": *c, "a client in a struct": struct{ Client, client any }{c, c},
 		"its options": Options{ClientID: clientID, ClientSecret: secret}, "a grant": Grant{Token: token, Email: "dana@example.com"},
 	} {
-		if leak := leaked(printed(t, v), "very-secret"); leak != "" {
+		if leak := connecttest.Leaked(connecttest.Printed(v), "very-secret"); leak != "" {
 			t.Errorf("%s is printed as %s", name, leak)
 		}
 	}

@@ -73,7 +73,7 @@ func (s *session) ensure(ctx context.Context) (login, error) {
 	// An instance without CPU between requests renews nothing, so the time
 	// counts and not only what the renewal says.
 	if s.live && (s.expires.IsZero() || time.Now().Add(expiryMargin).Before(s.expires)) {
-		return login{s.id, connect.Secret(s.client.Token())}, nil
+		return s.current(), nil
 	}
 	s.end()
 	secret, err := s.enter(ctx)
@@ -90,10 +90,12 @@ func (s *session) ensure(ctx context.Context) (login, error) {
 		s.expires = time.Now().Add(time.Duration(secret.Auth.LeaseDuration) * time.Second)
 	}
 	if secret.Auth.Renewable && secret.Auth.LeaseDuration > 0 {
-		return login{s.id, connect.Secret(s.client.Token())}, s.renew(secret)
+		return s.current(), s.renew(secret)
 	}
-	return login{s.id, connect.Secret(s.client.Token())}, nil
+	return s.current(), nil
 }
+
+func (s *session) current() login { return login{s.id, connect.Secret(s.client.Token())} }
 
 // renew keeps the token alive in the background.
 func (s *session) renew(secret *api.Secret) error {

@@ -3,6 +3,7 @@ package vault_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // testRenewal: a session is renewed by itself.
 func testRenewal(t *testing.T, running *parts.Vault) {
 	renewals := &counter{suffix: "/renew-self"}
-	v := open(t, running, func(o *vault.Options) { o.Transport = renewals })
+	v := open(t, running, func(o *vault.Options) { o.Wrap = in(renewals) })
 	if _, _, err := v.Get(t.Context(), "none/none"); connect.CodeOf(err) != connect.NotFound {
 		t.Fatal(err)
 	}
@@ -66,5 +67,19 @@ func TestNamespaceAndTimeOut(t *testing.T) {
 	}
 	if namespace := <-namespaces; namespace != "team" {
 		t.Errorf("the namespace is %q", namespace)
+	}
+}
+
+// in puts a transport in place of the client's own.
+func in(transport http.RoundTripper) func(http.RoundTripper) http.RoundTripper {
+	return func(http.RoundTripper) http.RoundTripper { return transport }
+}
+
+// Nobody is to read tokens because somebody once needed to get over a
+// certificate.
+func TestACertificateThatIsNotCheckedIsRefused(t *testing.T) {
+	t.Setenv("VAULT_SKIP_VERIFY", "true")
+	if v, err := vault.New(vault.Options{Address: "https://vault.example", Mount: "m", Auth: vault.Auth{Token: "t"}}); err == nil || !strings.Contains(err.Error(), "VAULT_SKIP_VERIFY") {
+		t.Errorf("with VAULT_SKIP_VERIFY: %v, %v", v, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"reflect"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -40,7 +40,8 @@ type Options struct {
 	Namespace string // empty: the root namespace
 	Mount     string // of the key-value store
 	Auth      Auth
-	Transport http.RoundTripper // nil: Vault's own
+	// Wrap puts something between the client and the network; nil: nothing.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // Vault is a connect.Vault in HashiCorp Vault.
@@ -60,10 +61,13 @@ func New(o Options) (*Vault, error) {
 	if config.Error != nil {
 		return nil, fmt.Errorf("configure Vault client: %w", config.Error)
 	}
+	if t, ok := config.HttpClient.Transport.(*http.Transport); ok && t.TLSClientConfig != nil && t.TLSClientConfig.InsecureSkipVerify {
+		return nil, errors.New("VAULT_SKIP_VERIFY gives tokens to whoever answers: unset it, and name Vault's certificate authority in VAULT_CACERT")
+	}
 	config.Address, config.AgentAddress, config.Timeout = o.Address, "", callTimeout
 	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 2, 200*time.Millisecond, time.Second
-	if o.Transport != nil {
-		config.HttpClient.Transport = o.Transport
+	if o.Wrap != nil {
+		config.HttpClient.Transport = o.Wrap(config.HttpClient.Transport)
 	}
 	client, err := api.NewClient(config)
 	if err != nil {
@@ -210,6 +214,5 @@ func decode(fields map[string]any) (t connect.Token, err error) {
 
 // same reports whether two tokens are stored as the same.
 func same(a, b connect.Token) bool {
-	return a.Expiry.Equal(b.Expiry) && a.Access == b.Access && a.Refresh == b.Refresh &&
-		len(a.Scopes) == len(b.Scopes) && (len(a.Scopes) == 0 || reflect.DeepEqual(a.Scopes, b.Scopes))
+	return a.Expiry.Equal(b.Expiry) && a.Access == b.Access && a.Refresh == b.Refresh && slices.Equal(a.Scopes, b.Scopes)
 }

@@ -173,7 +173,7 @@ func testExpiry(t *testing.T, running *parts.Vault) {
 	v := open(t, running, func(o *vault.Options) {
 		roleID, _ := role.Data["role_id"].(string)
 		secretID, _ := secret.Data["secret_id"].(string)
-		o.Auth, o.Transport = vault.Auth{RoleID: roleID, SecretID: connect.Secret(secretID)}, logins
+		o.Auth, o.Wrap = vault.Auth{RoleID: roleID, SecretID: connect.Secret(secretID)}, in(logins)
 	})
 	for range 2 { // 5 s is within the margin: every call needs a new one
 		if _, _, err := v.Get(t.Context(), "none/none"); connect.CodeOf(err) != connect.NotFound {
@@ -213,7 +213,7 @@ func testGivenToken(t *testing.T, running *parts.Vault) {
 // testRefused: what is refused for good costs no login a call.
 func testRefused(t *testing.T, running *parts.Vault) {
 	logins := &counter{}
-	v := open(t, running, func(o *vault.Options) { o.Mount, o.Transport = "sys", logins })
+	v := open(t, running, func(o *vault.Options) { o.Mount, o.Wrap = "sys", in(logins) })
 	for range 3 {
 		if _, _, err := v.Get(t.Context(), ref); connect.CodeOf(err) != connect.Unavailable {
 			t.Errorf("reading what the policy denies: %v, want Unavailable", err)
@@ -253,7 +253,7 @@ func testNoStore(t *testing.T, running *parts.Vault) {
 // testLostAnswer: a write arrives and its answer does not. The client repeats
 // it, and must not take its own write for another's.
 func testLostAnswer(t *testing.T, running *parts.Vault) {
-	v := open(t, running, func(o *vault.Options) { o.Transport = &lossy{} })
+	v := open(t, running, func(o *vault.Options) { o.Wrap = in(&lossy{}) })
 	version, err := v.Put(t.Context(), "lost/answer", token, 0)
 	if err != nil || version != 1 {
 		t.Fatalf("Put: version %d, %v", version, err)
