@@ -10,18 +10,6 @@ import (
 	"gcpconnect/shared/setup"
 )
 
-// What the frontend is told in the parameter login.
-const (
-	loginPending      = "gcp_setup_pending" // with task_id: the setup
-	loginConfirm      = "gcp_confirm"       // with task_id: what to confirm
-	loginDenied       = "gcp_denied"        // the user refused
-	loginAdminPolicy  = "gcp_admin_policy"  // the administrator of the Google account does not allow it
-	loginScopeMissing = "gcp_scope_missing" // a permission was unticked
-	loginExpired      = "gcp_expired"       // unknown, used, or too old
-	loginOtherBrowser = "gcp_other_browser" // begun in another browser
-	loginFailed       = "gcp_failed"        // the cause is in the log
-)
-
 // refusals are the answers of Google that have a value of their own
 // (https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors).
 var refusals = map[string]string{

@@ -100,7 +100,9 @@ func (s *Stack) startParts(ctx context.Context, opts Options, variables map[stri
 		variables["VAULT_ADDR"], variables["VAULT_ROLE_ID"] = v.Address, v.RoleID
 		hide("VAULT_SECRET_ID", "vault-secret-id", v.SecretID.Reveal())
 	}
-	hide("CLIENT_SECRET", "client-secret", variables["CLIENT_SECRET"])
+	if secret := variables["CLIENT_SECRET"]; !strings.HasPrefix(secret, "sm://") {
+		hide("CLIENT_SECRET", "client-secret", secret)
+	}
 	if queue == "" {
 		if queue, err = s.startTasks(ctx, opts.Log); err != nil {
 			return nil, err

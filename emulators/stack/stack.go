@@ -13,6 +13,7 @@ import (
 	_ "embed" // the frontend
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"maps"
 	"net"
@@ -133,7 +134,7 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		return fmt.Errorf("the functions did not start: %w", err)
 	}
 	s.serve("the emulated Google", googleListener, s.Google)
-	s.serve("the gateway", gatewayListener, withFront(handler))
+	s.serve("the gateway", gatewayListener, withFront(handler, opts.Log))
 	return nil
 }
 
@@ -217,15 +218,19 @@ func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener,
 // front is the page that stands for Aurora's frontend.
 //
 //go:embed front.html
-var front []byte
+var frontPage string
+
+var front = template.Must(template.New("front").Parse(frontPage))
 
 // withFront adds the frontend: the callback ends there.
-func withFront(gateway http.Handler) http.Handler {
+func withFront(gateway http.Handler, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(front)
+		if err := front.Execute(w, functions.LoginEndings()); err != nil {
+			log.Warn("the page was not shown", "error", err)
+		}
 	})
 	return mux
 }
