@@ -60,7 +60,7 @@ func TestREADMEListsEveryRoute(t *testing.T) {
 		}
 		for _, route := range f.Routes {
 			key := route.Method + " " + route.Path
-			if !listed[key] && !(route.Method == "POST" && listed["GET "+route.Path]) {
+			if !listed[key] && (route.Method != "POST" || !listed["GET "+route.Path]) {
 				t.Errorf("README.md does not list %s", key)
 			}
 			known[key] = true
