@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 )
 
@@ -403,29 +402,48 @@ func TestStatusIsForItsOwnerOnly(t *testing.T) {
 	})
 }
 
-func TestConsentThatIsNotGiven(t *testing.T) {
+// Each way in which a login ends without a connection has its own word, and
+// leaves nothing.
+func TestLoginsThatEndWithoutAConnection(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		choice demo.Choice
+	client := func(problem string) func(*google.Scenario) {
+		return func(s *google.Scenario) { s.Clients[0].AuthError = problem }
+	}
+	for name, c := range map[string]struct {
+		change func(*google.Scenario)
+		answer google.Answer
+		wait   time.Duration // before the browser comes back
+		cookie bool          // that it brings
 		want   string
 	}{
-		"denied":                    {demo.Choice{Deny: true}, "gcp_denied"},
-		"without the cloud's scope": {demo.Choice{Without: []string{"https://www.googleapis.com/auth/cloud-platform"}}, "gcp_scope_missing"},
-	}
-	for name, tt := range tests {
+		"denied":                      {answer: google.Answer{Deny: true}, cookie: true, want: "gcp_denied"},
+		"denied in another browser":   {answer: google.Answer{Deny: true}, want: "gcp_denied"}, // which says nothing of anybody
+		"without the cloud's scope":   {answer: google.Answer{Without: []string{"https://www.googleapis.com/auth/cloud-platform"}}, cookie: true, want: "gcp_scope_missing"},
+		"under an administrator":      {change: client("admin_policy_enforced"), cookie: true, want: "gcp_admin_policy"},
+		"for an organization's users": {change: client("org_internal"), cookie: true, want: "gcp_admin_policy"},
+		"too late":                    {wait: 10 * time.Minute, cookie: true, want: "gcp_expired"},
+		"in another browser":          {want: "gcp_other_browser"},
+		"in time":                     {wait: 10*time.Minute - time.Second, cookie: true, want: "gcp_setup_pending"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, scenario(1, nil), nil, func(y *system) {
-				login, task, err := y.user.Connect(y.t.Context(), tt.choice)
-				if err != nil || login != tt.want || task != "" {
-					t.Errorf("login = %q, task %q, %v, want %s", login, task, err, tt.want)
+			run(t, scenario(1, c.change), nil, func(y *system) {
+				address, cookie := y.begin("user-1")
+				c.answer.User = owner
+				back, err := y.Google.Authorize(address.String(), c.answer)
+				if err != nil {
+					t.Fatal(err)
 				}
-				var c struct {
-					Connected bool `json:"isConnected"`
+				time.Sleep(c.wait)
+				if !c.cookie {
+					cookie = nil
 				}
-				y.call(200, "GET", "/api/gcp/connection", nil, &c)
-				if c.Connected {
-					t.Error("the user counts as connected")
+				if login := y.callback(back.Query(), cookie); login != c.want {
+					t.Errorf("the login ended with %s, want %s", login, c.want)
+				}
+				y.wantConnected(y.user, c.want == "gcp_setup_pending")
+				if n := y.Counts(); c.want != "gcp_setup_pending" && (n.TokenWrites != 0 || n.Tasks != 0) {
+					t.Errorf("%d tokens were stored and %d tasks enqueued", n.TokenWrites, n.Tasks)
 				}
 			})
 		})

@@ -118,9 +118,12 @@ func TestTokenIsRefreshedInTheMiddle(t *testing.T) {
 
 func TestRevokedTokenEndsTheSetupAndAsksForANewConsent(t *testing.T) {
 	t.Parallel()
-	for name, kill := range map[string]func(*google.Server) error{
-		"revoked":                 func(g *google.Server) error { return g.RevokeUser(owner) },
-		"session length exceeded": func(g *google.Server) error { return g.SetRefreshError(owner, "invalid_rapt") },
+	for name, c := range map[string]struct {
+		kill  func(*google.Server) error
+		words string
+	}{
+		"revoked":                 {func(g *google.Server) error { return g.RevokeUser(owner) }, "No refresh token available. Please re-authenticate."},
+		"session length exceeded": {func(g *google.Server) error { return g.SetRefreshError(owner, "invalid_rapt") }, "Your organization's session has ended. Please re-authenticate."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,20 +131,20 @@ func TestRevokedTokenEndsTheSetupAndAsksForANewConsent(t *testing.T) {
 			run(t, s, map[string]string{"VERIFY_INTERVAL": "10m"}, func(y *system) {
 				task := y.connect()
 				time.Sleep(5 * time.Minute)
-				if err := kill(y.Google); err != nil {
+				if err := c.kill(y.Google); err != nil {
 					t.Fatal(err)
 				}
 				final := y.patient(task)
-				if final.Result == nil || final.Result.Status != "FAILED" || !strings.Contains(final.Result.Message, "lease re-authenticate.") {
+				if final.Result == nil || final.Result.Status != "FAILED" || !strings.Contains(final.Result.Message, c.words) {
 					t.Fatalf("setup ended with %s", show(final))
 				}
-				var c struct {
+				var connection struct {
 					Connected bool `json:"isConnected"`
 					Reauth    bool `json:"needsReauth"`
 				}
-				y.call(200, "GET", "/api/gcp/connection", nil, &c)
-				if !c.Connected || !c.Reauth {
-					t.Errorf("connection = %+v, want one that needs a new consent", c)
+				y.call(200, "GET", "/api/gcp/connection", nil, &connection)
+				if !connection.Connected || !connection.Reauth {
+					t.Errorf("connection = %+v, want one that needs a new consent", connection)
 				}
 				y.call(403, "POST", "/gcp/post-auth-retry", nil, nil)
 				// A new consent heals it.
@@ -149,8 +152,8 @@ func TestRevokedTokenEndsTheSetupAndAsksForANewConsent(t *testing.T) {
 					t.Fatal(err)
 				}
 				y.wantSuccess(y.patient(y.connect()), 1, 1)
-				y.call(200, "GET", "/api/gcp/connection", nil, &c)
-				if c.Reauth {
+				y.call(200, "GET", "/api/gcp/connection", nil, &connection)
+				if connection.Reauth {
 					t.Error("the connection still asks for a new consent")
 				}
 			})
