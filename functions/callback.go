@@ -92,6 +92,9 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 		return e.toFront(w, r, loginConfirm, handle)
 	}
 	s, err := e.Service.Connect(ctx, l, setup.Consent(grant))
+	if connect.CodeOf(err) == connect.NotFound { // the user has disconnected meanwhile
+		return e.toFront(w, r, loginExpired, "")
+	}
 	if err != nil {
 		e.Log.ErrorContext(ctx, "setup was not started", "user", l.UserID, "error", err)
 		return e.toFront(w, r, loginFailed, "")

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,16 +23,23 @@ func everywhere(t *testing.T, s func() *google.Scenario, environment map[string]
 	t.Helper()
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		run(t, s(), environment, body)
+		m := new(middle)
+		between := func(next http.RoundTripper) http.RoundTripper { m.next = next; return m }
+		runOver(t, between, s(), environment, func(y *system) {
+			y.middle = m
+			body(y)
+		})
 	})
 	t.Run("real", func(t *testing.T) {
 		t.Parallel()
 		shared := services{partstest.Firestore(t), partstest.Vault(t)}
 		all := shared.environment()
-		for name, value := range environment {
-			all[name] = value
-		}
-		runReal(t, stack.Options{Environment: all}, s(), body)
+		maps.Copy(all, environment)
+		m := &middle{next: &http.Transport{MaxIdleConnsPerHost: 100}}
+		runReal(t, stack.Options{Environment: all, Network: m}, s(), func(y *system) {
+			y.middle = m
+			body(y)
+		})
 	})
 }
 

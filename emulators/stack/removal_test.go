@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
@@ -262,6 +263,89 @@ func TestDisconnectRevokesUnlessAnotherConnectionWouldDie(t *testing.T) {
 		leave(first, "unknown", true)
 		y.wantConnected(first, false)
 	})
+}
+
+// A login begun before a disconnect connects nothing any more, wherever it has
+// come to: to Google, back from there, or to the question whether it is wanted.
+func TestADisconnectEndsTheLoginsBegunBefore(t *testing.T) {
+	t.Parallel()
+	for name, cleanup := range map[string]bool{"alone": false, "with cleanup": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			everywhere(t, one, confirming, func(y *system) {
+				used := y.park(y.user)
+				y.wantSuccess(y.await(y.wantConfirm(y.user, used, http.StatusOK)), 1, 1)
+				waiting, open := y.park(y.user), y.open(y.user)
+				if cleanup {
+					y.wantRemoved(y.disconnect(map[string]any{}))
+				} else {
+					var answer struct {
+						Grant string `json:"google_grant"`
+					}
+					y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, &answer)
+					if answer.Grant != "revoked" {
+						y.t.Errorf("the grant is %q", answer.Grant)
+					}
+				}
+				y.wantGone()
+				y.wantConfirm(y.user, waiting, http.StatusNotFound)
+				if login, _, err := y.user.Return(y.t.Context(), open); login != "gcp_expired" {
+					y.t.Errorf("a login begun before ends with %q, %v", login, err)
+				}
+				y.wantGone()
+				y.wantSuccess(y.await(y.wantConfirm(y.user, y.park(y.user), http.StatusOK)), 1, 1) // one begun since
+			})
+		})
+	}
+}
+
+// The disconnect comes while the code is exchanged: it finds no tokens, and
+// those that come then are given up.
+func TestADisconnectOvertakesACallback(t *testing.T) {
+	t.Parallel()
+	everywhere(t, one, nil, func(y *system) {
+		back := y.open(y.user)
+		y.middle.tamper(func(map[string]any) {
+			time.Sleep(time.Millisecond) // a bubble's clock would stand
+			y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, nil)
+		})
+		if login, task, err := y.user.Return(y.t.Context(), back); login != "gcp_expired" || task != "" {
+			y.t.Errorf("the login ends with %q, %q, %v", login, task, err)
+		}
+		y.middle.tamper(nil)
+		if c := y.Counts(); c.TokenWrites != 1 {
+			y.t.Errorf("%d tokens were stored, want the callback's", c.TokenWrites)
+		}
+		y.wantGone()
+		y.wantSuccess(y.complete(), 1, 1)
+	})
+}
+
+// open begins a login and consents, and returns the address of the callback.
+func (y *system) open(u *demo.User) string {
+	y.t.Helper()
+	address, err := u.Login(y.t.Context())
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	back, err := u.Consent(y.t.Context(), address, demo.Choice{})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return back
+}
+
+// wantGone checks that nobody is connected, no tokens are kept and Google knows
+// of no grant.
+func (y *system) wantGone() {
+	y.t.Helper()
+	y.wantConnected(y.user, false)
+	if left := y.consents(); len(left) > 0 {
+		y.t.Errorf("Google knows of %v", left)
+	}
+	if c := y.Counts(); c.TokenDeletes < c.TokenWrites {
+		y.t.Errorf("%d tokens were stored and %d deleted", c.TokenWrites, c.TokenDeletes)
+	}
 }
 
 func TestDisconnectDuringACleanupEndsIt(t *testing.T) {

@@ -67,6 +67,7 @@ type Connection struct {
 	SetupID       string // the newest setup
 
 	ConnectedAt time.Time
+	LeftAt      time.Time // of the last disconnect: logins begun before it make no connection
 	UpdatedAt   time.Time
 	Version     int
 }
@@ -115,21 +116,22 @@ func (c *Connection) Leave(now time.Time) {
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
 		Email: c.Email, Subject: c.Subject, Tokens: c.Tokens, Stale: c.Stale, StaleAt: c.StaleAt,
-		SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+		SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 
 // Disconnect turns c into the tombstone of a new generation, which names the
-// tokens as stale. It is idempotent: a connection that is already down stays
-// as it is.
+// tokens as stale. A connection that is already down stays so, and logins begun
+// meanwhile are void.
 func (c *Connection) Disconnect(now time.Time) {
 	if !c.Connected && !c.Leaving() {
+		c.LeftAt, c.UpdatedAt, c.Version = now, now, SchemaVersion
 		return
 	}
 	c.Discard(now)
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
-		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, UpdatedAt: now, Version: SchemaVersion,
+		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 
@@ -147,6 +149,11 @@ func (c *Connection) Discard(now time.Time) {
 
 // Holds reports whether c has tokens that are not given up.
 func (c *Connection) Holds() bool { return c.Tokens != "" }
+
+// Names reports whether tokens are c's, or were and are not given up.
+func (c *Connection) Names(tokens TokenRef) bool {
+	return c.Tokens == tokens || slices.ContainsFunc(c.Stale, func(g Grant) bool { return g.Tokens == tokens })
+}
 
 // Grant is what c's tokens stand for.
 func (c *Connection) Grant() Grant { return Grant{Tokens: c.Tokens, Subject: c.Subject} }

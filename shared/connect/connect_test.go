@@ -46,13 +46,15 @@ func TestDisconnectKeepsWhatARepetitionNeeds(t *testing.T) {
 		UserID: "u", Generation: 3, Connected: true, Email: "e", Subject: "sub", Tokens: "ref", PreferredRoot: "p",
 		Projects: []connect.ConnectedProject{{ID: "p"}}, SetupID: "s", NeedsReauth: true,
 	}
-	c.Disconnect(time.Now())
-	if c.Connected || c.Generation != 4 || c.Tokens != "" || len(c.Stale) != 1 || c.Stale[0] != (connect.Grant{Tokens: "ref", Subject: "sub"}) || c.StaleAt.IsZero() || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
+	first := time.Now()
+	c.Disconnect(first)
+	if c.Connected || !c.LeftAt.Equal(first) || c.Generation != 4 || c.Tokens != "" || len(c.Stale) != 1 || c.Stale[0] != (connect.Grant{Tokens: "ref", Subject: "sub"}) || c.StaleAt.IsZero() || c.PreferredRoot != "p" || c.SetupID != "s" || c.Email != "" || c.Projects != nil || c.NeedsReauth {
 		t.Errorf("tombstone = %+v", c)
 	}
-	c.Disconnect(time.Now())
-	if c.Generation != 4 {
-		t.Error("a second disconnect raised the generation")
+	second := first.Add(time.Second)
+	c.Disconnect(second)
+	if c.Generation != 4 || !c.LeftAt.Equal(second) || len(c.Stale) != 1 {
+		t.Errorf("after a second disconnect it is %+v", c)
 	}
 }
 

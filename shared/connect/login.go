@@ -68,6 +68,19 @@ func (l *Login) Consume(now time.Time) bool {
 	return true
 }
 
+// UnderWay reports whether somebody may be making a connection of the login:
+// it came back from Google, or was confirmed, not long ago.
+func (l *Login) UnderWay(now time.Time) bool {
+	if !l.ReleasedAt.IsZero() {
+		return false
+	}
+	since := l.ConfirmedAt
+	if l.ParkedAt.IsZero() {
+		since = l.ConsumedAt
+	}
+	return now.Sub(since) < LoginLifetime
+}
+
 // Began reports whether cookie is the one that was given to the browser that
 // began the login.
 func (l *Login) Began(cookie string) bool { return matches(cookie, l.BrowserHash) }

@@ -30,6 +30,8 @@ type Store interface {
 	// UsedLogins returns at most limit logins that were used before a time, the
 	// oldest first.
 	UsedLogins(ctx context.Context, before time.Time, limit int) ([]Login, error)
+	// UserLogins returns at most limit logins of a user, in no order.
+	UserLogins(ctx context.Context, userID string, limit int) ([]Login, error)
 	// DeleteLogin deletes a login. Deleting what is not there is no error.
 	DeleteLogin(ctx context.Context, stateHash string) error
 

@@ -31,7 +31,7 @@ func TestEveryQueryHasItsIndex(t *testing.T) {
 	}
 	used := map[int]bool{}
 	queries := queriesOf(t)
-	if len(queries) != 8+4+8+2+3 { // changes, resources, deletions of them, discoveries, what the sweep looks for
+	if len(queries) != 8+4+8+2+4 { // changes, resources, deletions of them, discoveries, what the sweep and a disconnect look for
 		t.Errorf("there are %d queries", len(queries))
 	}
 	for _, q := range queries {
@@ -170,6 +170,8 @@ func queriesOf(t *testing.T) []*firestorepb.StructuredQuery {
 	refused(err)
 	refused(s.DeleteDiscoveries(ctx, "user", 1))
 	_, err = s.UsedLogins(ctx, time.Now(), 1)
+	refused(err)
+	_, err = s.UserLogins(ctx, "user", 1)
 	refused(err)
 	_, err = s.StaleConnections(ctx, time.Now(), 1)
 	refused(err)

@@ -111,6 +111,12 @@ func (s *Store) UsedLogins(ctx context.Context, before time.Time, limit int) ([]
 	return early(ctx, s.client.Collection("logins"), "ConsumedAt", before, limit, decodeLogin)
 }
 
+// UserLogins returns logins of a user.
+func (s *Store) UserLogins(ctx context.Context, userID string, limit int) ([]connect.Login, error) {
+	pointers, err := fetch(ctx, s.client.Collection("logins").Where("UserID", "==", userID).Limit(limit), decodeLogin)
+	return values(pointers), err
+}
+
 // DeleteLogin deletes a login.
 func (s *Store) DeleteLogin(ctx context.Context, stateHash string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

@@ -63,6 +63,23 @@ func (s *Store) UsedLogins(ctx context.Context, before time.Time, limit int) ([]
 	return values(used), err
 }
 
+// UserLogins returns logins of a user.
+func (s *Store) UserLogins(ctx context.Context, userID string, limit int) ([]connect.Login, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []connect.Login
+	for _, r := range s.logins.rows {
+		if r.doc.UserID == userID && len(all) < limit {
+			all = append(all, *r.doc.Clone())
+		}
+	}
+	s.counts.Reads += int64(cmp.Or(len(all), 1))
+	return all, nil
+}
+
 // DeleteLogin deletes a login.
 func (s *Store) DeleteLogin(ctx context.Context, stateHash string) error {
 	if err := alive(ctx); err != nil {

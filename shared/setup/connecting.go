@@ -34,7 +34,8 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Consent) (*co
 	if made == nil && connect.CodeOf(err) != connect.Unavailable {
 		// Where the store did not answer, the connection may have been made, and
 		// the tokens stay. Otherwise nothing refers to them.
-		err = errors.Join(err, s.Tokens.vault.Delete(ctx, l.Tokens()))
+		_, failed := s.release(ctx, connect.Grant{Tokens: l.Tokens(), Subject: g.Subject})
+		err = errors.Join(err, failed)
 	}
 	return made, err
 }
@@ -68,24 +69,18 @@ func (s *Service) Park(ctx context.Context, l *connect.Login, g Consent) (handle
 func (s *Service) Confirm(ctx context.Context, userID, handle string) (*connect.Setup, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	errNone := connect.Errorf(connect.NotFound, "This login is unknown or has expired. Connect again.")
-	made, err := s.Store.Setup(ctx, handle)
-	switch {
-	case err == nil && made.UserID != userID:
-		return nil, errNone
-	case err == nil && made.State == connect.StatePending:
-		return made, s.start(ctx, made) // its first task may never have been enqueued
-	case connect.CodeOf(err) != connect.NotFound:
-		return made, err
-	}
 	key, ok := connect.ParseHandle(handle)
 	if !ok {
-		return nil, errNone
+		return nil, errNoLogin
+	}
+	made, err := s.confirmed(ctx, userID, handle)
+	if connect.CodeOf(err) != connect.NotFound {
+		return made, err
 	}
 	l, err := s.Store.UpdateLogin(ctx, key, func(l *connect.Login) error {
 		now := time.Now()
 		if l.UserID != userID || !l.Confirms(handle, now) {
-			return errNone
+			return errNoLogin
 		}
 		if l.ConfirmedAt.IsZero() {
 			l.ConfirmedAt = now
@@ -93,7 +88,7 @@ func (s *Service) Confirm(ctx context.Context, userID, handle string) (*connect.
 		return nil
 	})
 	if connect.CodeOf(err) == connect.NotFound {
-		return nil, errNone
+		return s.confirmed(ctx, userID, handle) // at this moment, or never
 	}
 	if err != nil {
 		return nil, fmt.Errorf("confirm login: %w", err)
@@ -101,7 +96,21 @@ func (s *Service) Confirm(ctx context.Context, userID, handle string) (*connect.
 	consent := Consent{Token: connect.Token{Scopes: l.Scopes}, Email: l.Email, Subject: l.Subject, Name: l.Name}
 	made, err = s.establish(ctx, l, consent, handle)
 	if connect.CodeOf(err) == connect.Conflict { // confirmed twice at once, and replaced since
-		return s.Store.Setup(ctx, handle)
+		return s.confirmed(ctx, userID, handle)
+	}
+	return made, err
+}
+
+var errNoLogin = connect.Errorf(connect.NotFound, "This login is unknown or has expired. Connect again.")
+
+// confirmed returns the setup of a login that was confirmed.
+func (s *Service) confirmed(ctx context.Context, userID, handle string) (*connect.Setup, error) {
+	made, err := s.Store.Setup(ctx, handle)
+	switch {
+	case connect.CodeOf(err) == connect.NotFound, err == nil && made.UserID != userID:
+		return nil, errNoLogin
+	case err == nil && made.State == connect.StatePending:
+		return made, s.start(ctx, made) // its first task may never have been enqueued
 	}
 	return made, err
 }
@@ -118,6 +127,9 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 			made = current
 			return nil, nil
 		}
+		if l.CreatedAt.Before(c.LeftAt) {
+			return nil, connect.Errorf(connect.NotFound, "Google Cloud was disconnected after this login had begun. Connect again.")
+		}
 		if current != nil {
 			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
 		}
@@ -127,7 +139,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
 			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: l.Tokens(),
 			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
-			Stale: c.Stale, StaleAt: c.StaleAt,
+			Stale: c.Stale, StaleAt: c.StaleAt, LeftAt: c.LeftAt,
 		}
 		if !other { // the same Google account: what was set up for it still stands
 			next.Accounts, next.Projects = c.Accounts, c.Projects
@@ -146,6 +158,9 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 		return nil, connect.Errorf(connect.NotFound, "This setup is no more.")
 	}
 	started := s.start(ctx, made)
+	if err := s.Store.DeleteLogin(ctx, l.StateHash); err != nil {
+		s.Log.WarnContext(ctx, "login record stays for now", "error", err)
+	}
 	if _, err := s.releaseStale(ctx, c); err != nil {
 		s.Log.WarnContext(ctx, "tokens of replaced connections stay for now", "error", err)
 	}

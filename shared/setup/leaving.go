@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -111,10 +112,23 @@ func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) er
 	return nil
 }
 
+// forgetLogins ends the user's logins when c is taken down: those that are
+// open, those that wait to be confirmed, and those that made c. One that is
+// under way finds the connection down, and makes none.
+func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error {
+	logins, err := s.Store.UserLogins(ctx, c.UserID, connect.MaxPageSize)
+	if err != nil {
+		return fmt.Errorf("list logins: %w", err)
+	}
+	return concurrently(ctx, len(logins), func(ctx context.Context, i int) error {
+		return s.settle(ctx, &logins[i], c)
+	})
+}
+
 // Disconnect ends the connection and whatever runs for it, gives the grant up,
-// and removes the tokens and what was discovered. What setups changed in the
-// customer's cloud stays. It is idempotent: called again, it removes what an
-// earlier call could not.
+// and removes the tokens, the logins and what was discovered. What setups
+// changed in the customer's cloud stays. It is idempotent: called again, it
+// removes what an earlier call could not.
 func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, error) {
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
@@ -127,11 +141,11 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 	if err != nil {
 		return RevocationNone, err
 	}
-	revocation, err := s.releaseStale(ctx, c)
-	if err != nil {
-		return revocation, err
-	}
-	return revocation, s.forgetResources(ctx, c)
+	// The logins first: a grant that waits to be confirmed would keep the
+	// connection's from being revoked.
+	logins := s.forgetLogins(ctx, c)
+	revocation, tokens := s.releaseStale(ctx, c)
+	return revocation, errors.Join(logins, tokens, s.forgetResources(ctx, c))
 }
 
 // Remove ends the connection and whatever runs for it, and starts the removal
@@ -171,5 +185,5 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err := s.start(ctx, made); err != nil {
 		return nil, err
 	}
-	return made, s.forgetResources(ctx, c)
+	return made, errors.Join(s.forgetLogins(ctx, c), s.forgetResources(ctx, c))
 }

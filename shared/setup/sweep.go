@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -36,7 +35,15 @@ func (s *Service) Sweep(ctx context.Context) error {
 	logins, err := s.Store.UsedLogins(ctx, now.Add(-connect.LoginLifetime), sweepPage)
 	faults := []error{wrap(err, "list used logins")}
 	err = concurrently(ctx, len(logins), func(ctx context.Context, i int) error {
-		return s.settle(ctx, &logins[i])
+		l := &logins[i]
+		c, err := s.Store.Connection(ctx, l.UserID)
+		if connect.CodeOf(err) == connect.NotFound {
+			c, err = &connect.Connection{}, nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.settle(ctx, l, c)
 	})
 	faults = append(faults, err)
 	stale, err := s.Store.StaleConnections(ctx, now.Add(-sweepPatience), sweepPage)
@@ -54,24 +61,18 @@ func (s *Service) Sweep(ctx context.Context) error {
 // errWaits: a login is not to be settled yet.
 var errWaits = errors.New("the login is still worked on")
 
-// settle ends a login that was used: its tokens are a connection's by now, or
-// nobody's. Whoever still worked on it has given up long ago, unless it was
-// confirmed just now.
-func (s *Service) settle(ctx context.Context, l *connect.Login) error {
-	c, err := s.Store.Connection(ctx, l.UserID)
-	switch {
-	case connect.CodeOf(err) == connect.NotFound:
-		c = &connect.Connection{}
-	case err != nil:
-		return err
-	}
-	named := func(g connect.Grant) bool { return g.Tokens == l.Tokens() }
-	if !named(c.Grant()) && !slices.ContainsFunc(c.Stale, named) {
-		// From here on it cannot be confirmed.
+// settle ends a login: its tokens are the connection's by now, or nobody's. One
+// that somebody may still be working on is left as it is.
+func (s *Service) settle(ctx context.Context, l *connect.Login, c *connect.Connection) error {
+	if !c.Names(l.Tokens()) {
+		// From here on it can neither be used nor confirmed.
 		l, err := s.Store.UpdateLogin(ctx, l.StateHash, func(l *connect.Login) error {
 			now := time.Now()
-			if now.Sub(l.ConfirmedAt) < connect.LoginLifetime {
+			if l.UnderWay(now) {
 				return errWaits
+			}
+			if l.ConsumedAt.IsZero() {
+				l.ConsumedAt = now
 			}
 			if l.ReleasedAt.IsZero() {
 				l.ReleasedAt = now

@@ -215,6 +215,39 @@ var loginCases = []storeCase{
 		_, err = s.UpdateLogin(ctx, hashes[1], func(*connect.Login) error { return nil })
 		wantCode(t, "updating a deleted login", err, connect.NotFound)
 	}},
+	{"a user's logins are listed, used or not, and nobody else's", func(t *testing.T, s connect.Store) {
+		ctx, user := t.Context(), connect.NewID()
+		var want []string
+		for i := range 3 {
+			l := newLogin(connect.NewID())
+			l.UserID = user
+			ok(t, s.CreateLogin(ctx, l))
+			want = append(want, l.StateHash)
+			if i == 0 {
+				_, err := s.ConsumeLogin(ctx, l.StateHash, loginTime)
+				ok(t, err)
+			}
+		}
+		other := newLogin(connect.NewID())
+		other.UserID = connect.NewID()
+		ok(t, s.CreateLogin(ctx, other))
+		logins, err := s.UserLogins(ctx, user, 1000)
+		ok(t, err)
+		var got []string
+		for _, l := range logins {
+			got = append(got, l.StateHash)
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		equal(t, "the user's logins", got, want)
+		two, err := s.UserLogins(ctx, user, 2)
+		ok(t, err)
+		none, err := s.UserLogins(ctx, connect.NewID(), 1000)
+		ok(t, err)
+		if len(two) != 2 || len(none) != 0 {
+			t.Errorf("%d logins came for a limit of 2, and %d of a user who has none", len(two), len(none))
+		}
+	}},
 	{"the grants of a Google account are those that connections hold and logins that wait, and no other", func(t *testing.T, s connect.Store) {
 		ctx, subject := t.Context(), connect.NewID()
 		waiting := newLogin(connect.NewID())
