@@ -92,6 +92,8 @@ type Config struct {
 	VerifyInterval     time.Duration `env:"VERIFY_INTERVAL, default=30s"`       // between two checks of permissions
 	VerifyAttempts     int           `env:"VERIFY_ATTEMPTS, default=20"`        // checks of permissions
 
+	GiveUpAfter time.Duration `env:"SETUP_GIVE_UP_AFTER, default=1h"` // how long a setup that does not move is revived before it fails
+
 	LogLevel slog.Level `env:"LOG_LEVEL, default=INFO"`
 
 	secret map[string]bool // the variables whose values are a secret's
@@ -296,7 +298,7 @@ func (c *Config) Settings() (setup.Settings, error) {
 		PlatformAccount: c.PlatformAccount,
 		OrgPolicy:       c.UpdateOrgPolicies, IncludeSysProjects: c.IncludeSysProjects,
 		AutoProjects: c.MaxAutoProjects, MaxSelected: c.MaxSelected,
-		CheckInterval: c.VerifyInterval, MaxChecks: c.VerifyAttempts,
+		CheckInterval: c.VerifyInterval, MaxChecks: c.VerifyAttempts, GiveUpAfter: c.GiveUpAfter,
 	}
 	var faults []error
 	roles := func(variable string, names []string, into *[]setup.Role) {
@@ -322,6 +324,9 @@ func (c *Config) Settings() (setup.Settings, error) {
 	between("VERIFY_ATTEMPTS", c.VerifyAttempts)
 	if c.VerifyInterval <= 0 || c.VerifyInterval > time.Hour {
 		faults = append(faults, fmt.Errorf("VERIFY_INTERVAL must be more than 0 and at most 1h, is %v", c.VerifyInterval))
+	}
+	if c.GiveUpAfter < time.Minute || c.GiveUpAfter > 7*24*time.Hour {
+		faults = append(faults, fmt.Errorf("SETUP_GIVE_UP_AFTER must be 1m to 168h, is %v", c.GiveUpAfter))
 	}
 	if c.PlatformAccount != "" && !strings.HasSuffix(c.PlatformAccount, ".gserviceaccount.com") {
 		faults = append(faults, fmt.Errorf("PLATFORM_SERVICE_ACCOUNT is %q, which is not a service account's email", c.show("PLATFORM_SERVICE_ACCOUNT", c.PlatformAccount)))

@@ -14,9 +14,13 @@ import (
 	"time"
 )
 
-// SchemaVersion is written into every stored document, so that a later
-// release can tell what an earlier one wrote.
-const SchemaVersion = 1
+// SchemaVersion is written into every stored document, so that a release can
+// tell what another one wrote. Documents of earlier versions are read, with the
+// zero value for what they lack; one of a later version is left to the release
+// that knows it.
+//
+// Version 2 has StallsAt in setups and discoveries, and LeftAt in connections.
+const SchemaVersion = 2
 
 // LoginLifetime is how long a login may take between POST /login and Google's
 // callback, and again how long a grant waits to be confirmed.

@@ -42,6 +42,11 @@ type Store interface {
 	// tokens since before a time, the longest first.
 	StaleConnections(ctx context.Context, before time.Time, limit int) ([]Connection, error)
 
+	// StalledSetups returns at most limit setups that stall before a time, and
+	// StalledDiscoveries discoveries, the longest first.
+	StalledSetups(ctx context.Context, before time.Time, limit int) ([]Setup, error)
+	StalledDiscoveries(ctx context.Context, before time.Time, limit int) ([]Discovery, error)
+
 	// Connection returns the user's connection; NotFound if there never was
 	// one.
 	Connection(ctx context.Context, userID string) (*Connection, error)

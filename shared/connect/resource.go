@@ -71,8 +71,26 @@ type Discovery struct {
 	Message    string         // why it failed, for people
 	Lease      Lease
 	StartedAt  time.Time
+	StallsAt   time.Time // when its task counts as lost; zero once it has ended
 	FinishedAt time.Time
 	Version    int
+}
+
+// Move notes that the discovery was worked on, or is about to be.
+func (d *Discovery) Move(now time.Time) {
+	d.StallsAt, d.Version = stallsAt(now, d.DueAt, d.Lease), SchemaVersion
+}
+
+// Stalled reports whether the discovery has not moved for longer than it ever
+// waits.
+func (d *Discovery) Stalled(now time.Time) bool {
+	return d.State == DiscoveryRunning && !d.StallsAt.IsZero() && !now.Before(d.StallsAt)
+}
+
+// End makes the discovery final.
+func (d *Discovery) End(state DiscoveryState, message string, now time.Time) {
+	d.State, d.Message, d.FinishedAt = state, message, now
+	d.StallsAt, d.Version = time.Time{}, SchemaVersion
 }
 
 // Clone returns a copy that shares no memory with d.

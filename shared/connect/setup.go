@@ -86,9 +86,14 @@ type Setup struct {
 	Lease     Lease
 	CreatedAt time.Time
 	UpdatedAt time.Time
-	EndedAt   time.Time
-	ExpireAt  time.Time
-	Version   int
+	// StallsAt is when the setup's task counts as lost unless the setup has moved
+	// by then; zero once the setup has ended. StalledSince is since when the
+	// sweep has tried in vain to get it moving; zero while it moves.
+	StallsAt     time.Time
+	StalledSince time.Time
+	EndedAt      time.Time
+	ExpireAt     time.Time
+	Version      int
 }
 
 // ProjectRef names a project.
@@ -254,14 +259,59 @@ func (s *Setup) Verified() int {
 	return n
 }
 
+// Patience is how long a task may be overdue before it counts as lost: longer
+// than the queue's longest pause between two deliveries. An earlier verdict
+// would be harmless, and is a task more.
+const Patience = 5 * time.Minute
+
+// Move notes that the setup was worked on, or is about to be.
+func (s *Setup) Move(now time.Time) {
+	s.UpdatedAt, s.StallsAt, s.Version = now, stallsAt(now, s.DueAt, s.Lease), SchemaVersion
+	s.StalledSince = time.Time{}
+}
+
+// Revive makes a task due for a setup whose task was lost. It is another task:
+// the queue does not take the name of the lost one again.
+func (s *Setup) Revive(now time.Time) {
+	since := s.StalledSince
+	if since.IsZero() {
+		since = now
+	}
+	s.Attempt++
+	s.DueAt = time.Time{}
+	s.Move(now)
+	s.StalledSince = since
+}
+
+// stallsAt is when something that was moved at now, whose task is due at due,
+// counts as lost.
+func stallsAt(now, due time.Time, lease Lease) time.Time {
+	for _, at := range []time.Time{due, lease.ExpiresAt} {
+		if at.After(now) {
+			now = at
+		}
+	}
+	return now.Add(Patience)
+}
+
+// Stalled reports whether the setup has not moved for longer than it ever
+// waits.
+func (s *Setup) Stalled(now time.Time) bool {
+	at := s.StallsAt
+	if at.IsZero() { // as the first release wrote it
+		at = stallsAt(s.UpdatedAt, s.DueAt, s.Lease)
+	}
+	return !s.State.Ended() && !now.Before(at)
+}
+
 // End makes the setup final. Ending an ended setup changes nothing.
 func (s *Setup) End(state State, code, message string, now time.Time) {
 	if s.State.Ended() {
 		return
 	}
 	s.State, s.Code, s.Message = state, code, message
-	s.Lease = Lease{}
-	s.EndedAt, s.UpdatedAt, s.ExpireAt = now, now, now.Add(SetupLifetime)
+	s.Lease, s.StallsAt, s.StalledSince = Lease{}, time.Time{}, time.Time{}
+	s.EndedAt, s.UpdatedAt, s.ExpireAt, s.Version = now, now, now.Add(SetupLifetime), SchemaVersion
 }
 
 // Clone returns a copy that shares no memory with s.

@@ -119,6 +119,11 @@ func (s *Store) Setup(ctx context.Context, id string) (*connect.Setup, error) {
 	return setup, nil
 }
 
+// StalledSetups returns setups that stall before a time.
+func (s *Store) StalledSetups(ctx context.Context, before time.Time, limit int) ([]connect.Setup, error) {
+	return early(ctx, s.client.Collection("setups").Query, "StallsAt", before, limit, decodeSetup)
+}
+
 // UpdateSetup runs fn over a setup and its user's connection.
 func (s *Store) UpdateSetup(ctx context.Context, id string, fn func(c *connect.Connection, s *connect.Setup) error) (*connect.Connection, *connect.Setup, error) {
 	var c *working[*connect.Connection]

@@ -72,12 +72,22 @@ func encodeSetup(s *connect.Setup, tx string) (any, error) {
 	return d, nil
 }
 
-// dataTo decodes a document into v.
+// dataTo decodes a document into v. A document of a later release is left to
+// that release, which is being deployed: this one would drop what it does not
+// know of it.
 func dataTo(snapshot *firestore.DocumentSnapshot, v any) error {
+	if version, _ := snapshot.DataAt("Version"); newer(version) {
+		return connect.Errorf(connect.Unavailable, "Aurora is being updated.").Because(fmt.Errorf("%s is of schema version %v, and this release knows %d", snapshot.Ref.Path, version, connect.SchemaVersion))
+	}
 	if err := snapshot.DataTo(v); err != nil {
 		return unreadable(snapshot, err)
 	}
 	return nil
+}
+
+func newer(version any) bool {
+	n, ok := version.(int64)
+	return ok && n > connect.SchemaVersion
 }
 
 // unreadable is the error of a document that is not as it was stored: another

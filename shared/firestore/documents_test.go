@@ -64,7 +64,7 @@ func testFields(t *testing.T, emulator string) {
 		"setups/setup": {
 			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DisableAPIs", "DueAt", "Eligible",
 			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Kind", "Lease", "MadeAccounts", "Message", "PreferredRoot", "Progress", "Projects",
-			"Propagation", "RootProject", "Selected", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
+			"Propagation", "RootProject", "Selected", "StalledSince", "StallsAt", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
 		},
 		"connections/user/changes/change": {
 			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "UndoneAt", "UserID", "Version",
@@ -73,7 +73,7 @@ func testFields(t *testing.T, emulator string) {
 			"AssetType", "CreatedAt", "DiscoveredAt", "Endpoint", "ID", "Labels", "Name", "Network", "ProjectID", "Region", "Run", "State", "Type", "Version", "Zone",
 		},
 		"connections/user/discoveries/project": {
-			"Attempt", "Counts", "DueAt", "FinishedAt", "Generation", "Lease", "Message", "PageToken", "ProjectID", "Run", "StartedAt", "State", "Tx", "UserID", "Version",
+			"Attempt", "Counts", "DueAt", "FinishedAt", "Generation", "Lease", "Message", "PageToken", "ProjectID", "Run", "StallsAt", "StartedAt", "State", "Tx", "UserID", "Version",
 		},
 	} {
 		snapshot, err := raw.Doc(path).Get(ctx)

@@ -2,6 +2,7 @@ package firestore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -28,8 +29,10 @@ func list[T any](ctx context.Context, query firestore.Query, pageSize int,
 }
 
 // early returns at most limit documents of which a field holds a time before
-// another, the earliest first. Of those that have none it is zero.
-func early[T any](ctx context.Context, of *firestore.CollectionRef, field string, before time.Time, limit int, decode func(*firestore.DocumentSnapshot) (*T, error)) ([]T, error) {
+// another, the earliest first. Of those that have none it is zero. Documents
+// that cannot be read keep it from none of the others: the error beside them is
+// of those.
+func early[T any](ctx context.Context, of firestore.Query, field string, before time.Time, limit int, decode func(*firestore.DocumentSnapshot) (*T, error)) ([]T, error) {
 	pointers, err := fetch(ctx, of.Where(field, ">", time.Time{}).Where(field, "<", before).OrderBy(field, firestore.Asc).Limit(limit), decode)
 	return values(pointers), err
 }
@@ -42,7 +45,8 @@ func values[T any](pointers []*T) []T {
 	return documents
 }
 
-// fetch returns the documents of a query.
+// fetch returns the documents of a query that can be read, and the errors of
+// those that cannot.
 func fetch[T any](ctx context.Context, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -51,12 +55,14 @@ func fetch[T any](ctx context.Context, query firestore.Query, decode func(*fires
 		return nil, classify("list", err)
 	}
 	var documents []T
+	var faults []error
 	for _, snapshot := range snapshots {
 		one, err := decode(snapshot)
 		if err != nil {
-			return nil, err
+			faults = append(faults, err)
+			continue
 		}
 		documents = append(documents, one)
 	}
-	return documents, nil
+	return documents, errors.Join(faults...)
 }

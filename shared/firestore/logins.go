@@ -108,7 +108,7 @@ func (s *Store) UpdateLogin(ctx context.Context, stateHash string, fn func(l *co
 
 // UsedLogins returns logins that were used before a time, the oldest first.
 func (s *Store) UsedLogins(ctx context.Context, before time.Time, limit int) ([]connect.Login, error) {
-	return early(ctx, s.client.Collection("logins"), "ConsumedAt", before, limit, decodeLogin)
+	return early(ctx, s.client.Collection("logins").Query, "ConsumedAt", before, limit, decodeLogin)
 }
 
 // UserLogins returns logins of a user.
@@ -159,5 +159,5 @@ func holding[T holder](ctx context.Context, of *firestore.CollectionRef, subject
 // StaleConnections returns connections that have had stale tokens since before
 // a time, the longest first.
 func (s *Store) StaleConnections(ctx context.Context, before time.Time, limit int) ([]connect.Connection, error) {
-	return early(ctx, s.client.Collection("connections"), "StaleAt", before, limit, decodeConnection)
+	return early(ctx, s.client.Collection("connections").Query, "StaleAt", before, limit, decodeConnection)
 }

@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"time"
 
@@ -59,7 +60,7 @@ func (s *Store) UpdateLogin(ctx context.Context, stateHash string, fn func(l *co
 
 // UsedLogins returns logins that were used before a time, the oldest first.
 func (s *Store) UsedLogins(ctx context.Context, before time.Time, limit int) ([]connect.Login, error) {
-	used, err := selected(ctx, s, &s.logins, limit, func(l *connect.Login) time.Time { return l.ConsumedAt }, before)
+	used, err := selected(ctx, s, s.logins.all, limit, func(l *connect.Login) time.Time { return l.ConsumedAt }, before)
 	return values(used), err
 }
 
@@ -117,22 +118,22 @@ func (s *Store) Grants(ctx context.Context, subject string) ([]connect.Grant, er
 // StaleConnections returns connections that have had stale tokens since before
 // a time, the longest first.
 func (s *Store) StaleConnections(ctx context.Context, before time.Time, limit int) ([]connect.Connection, error) {
-	stale, err := selected(ctx, s, &s.connections, limit, func(c *connect.Connection) time.Time { return c.StaleAt }, before)
+	stale, err := selected(ctx, s, s.connections.all, limit, func(c *connect.Connection) time.Time { return c.StaleAt }, before)
 	return values(stale), err
 }
 
 // selected returns copies of at most limit documents that have a time before
 // another, the earliest first.
-func selected[T cloner[T]](ctx context.Context, s *Store, t *table[T], limit int, at func(T) time.Time, before time.Time) ([]T, error) {
+func selected[T cloner[T]](ctx context.Context, s *Store, documents iter.Seq[T], limit int, at func(T) time.Time, before time.Time) ([]T, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []T
-	for _, r := range t.rows {
-		if moment := at(r.doc); !moment.IsZero() && moment.Before(before) {
-			all = append(all, r.doc)
+	for d := range documents {
+		if moment := at(d); !moment.IsZero() && moment.Before(before) {
+			all = append(all, d)
 		}
 	}
 	slices.SortFunc(all, func(a, b T) int { return at(a).Compare(at(b)) })

@@ -170,6 +170,28 @@ func (s *Store) UpdateSetup(ctx context.Context, id string, fn func(c *connect.C
 	return c.doc, setup.doc, nil
 }
 
+// StalledSetups returns setups that stall before a time, the longest first.
+func (s *Store) StalledSetups(ctx context.Context, before time.Time, limit int) ([]connect.Setup, error) {
+	stalled, err := selected(ctx, s, s.setups.all, limit, func(setup *connect.Setup) time.Time { return setup.StallsAt }, before)
+	return values(stalled), err
+}
+
+// StalledDiscoveries returns discoveries that stall before a time, the longest
+// first.
+func (s *Store) StalledDiscoveries(ctx context.Context, before time.Time, limit int) ([]connect.Discovery, error) {
+	every := func(yield func(*connect.Discovery) bool) {
+		for _, u := range s.users {
+			for d := range u.discoveries.all {
+				if !yield(d) {
+					return
+				}
+			}
+		}
+	}
+	stalled, err := selected(ctx, s, every, limit, func(d *connect.Discovery) time.Time { return d.StallsAt }, before)
+	return values(stalled), err
+}
+
 // Discoveries returns the user's discoveries, ordered by project ID.
 func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Discovery, error) {
 	if err := alive(ctx); err != nil {

@@ -37,6 +37,15 @@ func (t *table[T]) get(key string) (doc T, found bool) {
 // keys iterates over the keys, in no order.
 func (t *table[T]) keys() iter.Seq[string] { return maps.Keys(t.rows) }
 
+// all iterates over the documents, in no order; they belong to the table.
+func (t *table[T]) all(yield func(T) bool) {
+	for _, r := range t.rows {
+		if !yield(r.doc) {
+			return
+		}
+	}
+}
+
 // deleteFunc deletes the documents that match selects and returns how many
 // they were.
 func (t *table[T]) deleteFunc(match func(T) bool) int {

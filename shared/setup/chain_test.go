@@ -210,7 +210,7 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}, nil, slog.New(slog.DiscardHandler)),
 			Settings: setup.Settings{
 				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
-				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3,
+				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3, GiveUpAfter: time.Hour,
 			},
 			Log: slog.New(slog.DiscardHandler),
 		}

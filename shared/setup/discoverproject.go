@@ -100,16 +100,19 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 		if connect.CodeOf(result) == connect.NeedsReauth {
 			c.NeedsReauth = true
 		}
+		now := time.Now()
 		switch {
 		case retry:
 		case isAgain && (again.after == 0 || stored.Attempt < discoveryTries):
 			stored.Attempt++
-			stored.DueAt = time.Now().Add(again.after)
+			stored.DueAt = now.Add(again.after)
 		case result != nil:
-			stored.State, stored.FinishedAt = connect.DiscoveryFailed, time.Now()
-			stored.Message = discoveryMessage(result)
+			stored.End(connect.DiscoveryFailed, discoveryMessage(result), now)
 		default:
-			stored.State, stored.FinishedAt = connect.DiscoveryDone, time.Now()
+			stored.End(connect.DiscoveryDone, "", now)
+		}
+		if stored.State == connect.DiscoveryRunning {
+			stored.Move(now)
 		}
 		return nil
 	})
@@ -139,12 +142,12 @@ func (r *Runner) dropResources(ctx context.Context, t discoveryTask) error {
 }
 
 // enqueueDue enqueues the task that is due for a discovery.
-func (r *Runner) enqueueDue(ctx context.Context, t discoveryTask, d *connect.Discovery) error {
+func (p *Parts) enqueueDue(ctx context.Context, t discoveryTask, d *connect.Discovery) error {
 	next, err := t.due(d)
 	if err != nil {
 		return err
 	}
-	return r.Queue.Enqueue(ctx, next)
+	return p.Queue.Enqueue(ctx, next)
 }
 
 // claimDiscovery takes the lease of the project's discovery, and begins the
@@ -164,7 +167,7 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 		if d.Generation != t.Generation || d.Run < t.Run {
 			*d = connect.Discovery{
 				UserID: t.User, ProjectID: t.Project, Generation: t.Generation, Run: t.Run,
-				State: connect.DiscoveryRunning, StartedAt: now, Version: connect.SchemaVersion,
+				State: connect.DiscoveryRunning, StartedAt: now,
 			}
 		}
 		seen = d.Clone()
@@ -175,6 +178,7 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 			return errBehind
 		}
 		d.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
+		d.Move(now)
 		return nil
 	})
 	if errors.Is(err, errBehind) {

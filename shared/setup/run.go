@@ -62,8 +62,9 @@ func (r *Run) write(ctx context.Context, change func(*connect.Connection, *conne
 		now := time.Now()
 		*s = *r.Setup.Clone()
 		s.ChangesMade, s.ChangesStood = r.ledger.counts()
-		s.UpdatedAt = now
-		change(c, s, now)
+		if change(c, s, now); !s.State.Ended() {
+			s.Move(now)
+		}
 		return nil
 	})
 	if connect.CodeOf(err) == connect.NotFound {

@@ -121,8 +121,8 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 		s.State = connect.StateRunning
 		s.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
 		s.Progress = max(s.Progress, stepOf(s).Progress)
-		s.UpdatedAt = now
 		begin(s, now)
+		s.Move(now)
 		return nil
 	})
 	if connect.CodeOf(err) == connect.NotFound {
@@ -166,6 +166,9 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery)
 	var ending stop
 	s, err := run.write(ctx, func(c *connect.Connection, s *connect.Setup, now time.Time) {
 		s.Lease = connect.Lease{}
+		for _, f := range run.onCommit {
+			f(c)
+		}
 		record := &s.Steps[len(s.Steps)-1]
 		switch {
 		case errors.As(result, &again):
@@ -174,27 +177,17 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery)
 			s.DueAt = now.Add(again.after)
 			record.Outcome = "waiting"
 		case errors.As(result, &ending):
-			record.FinishedAt, record.Outcome = now, string(ending.state)
-			s.End(ending.state, ending.code, ending.message, now)
-			if ending.state == connect.StateNeedsReauth {
-				c.NeedsReauth = true
-			}
+			end(c, s, ending, now)
 		case result != nil:
 			record.Outcome = "retrying"
 		default:
 			record.FinishedAt, record.Outcome = now, "done"
 			s.Progress = max(s.Progress, step.Done)
 			if chain := Chain(s.Kind); StepNumber(chain, s.Step) == len(chain) {
-				s.End(connect.StateSucceeded, "", "", now)
+				end(c, s, stop{state: connect.StateSucceeded}, now)
 			} else {
 				s.Step, s.Attempt, s.Executions, s.DueAt = chain[StepNumber(chain, s.Step)].Name, 0, 0, time.Time{}
 			}
-		}
-		for _, f := range run.onCommit {
-			f(c)
-		}
-		if s.Kind == connect.KindRemoval && s.State.Ended() {
-			c.Discard(now) // however it ended: the sweep gives up what the step could not
 		}
 	})
 	switch {
@@ -207,6 +200,20 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery)
 		return nil, nil
 	}
 	return s, nil
+}
+
+// end ends a setup, and says of its connection what follows from that.
+func end(c *connect.Connection, s *connect.Setup, ending stop, now time.Time) {
+	if n := len(s.Steps); n > 0 && s.Steps[n-1].FinishedAt.IsZero() {
+		s.Steps[n-1].FinishedAt, s.Steps[n-1].Outcome = now, string(ending.state)
+	}
+	s.End(ending.state, ending.code, ending.message, now)
+	if ending.state == connect.StateNeedsReauth {
+		c.NeedsReauth = true
+	}
+	if s.Kind == connect.KindRemoval {
+		c.Discard(now) // however it ended: the sweep gives up what the step could not
+	}
 }
 
 // conclude decides what an execution's error means: one that the same call

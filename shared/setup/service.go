@@ -27,9 +27,10 @@ func errRunning() error {
 func newSetup(c *connect.Connection, id string, kind connect.Kind, now time.Time) *connect.Setup {
 	made := &connect.Setup{
 		ID: id, UserID: c.UserID, Generation: c.Generation, Kind: kind,
-		State: connect.StatePending, Step: Chain(kind)[0].Name, CreatedAt: now, UpdatedAt: now,
-		ExpireAt: now.Add(connect.SetupLifetime), Version: connect.SchemaVersion,
+		State: connect.StatePending, Step: Chain(kind)[0].Name, CreatedAt: now,
+		ExpireAt: now.Add(connect.SetupLifetime),
 	}
+	made.Move(now)
 	c.SetupID = made.ID
 	return made
 }
@@ -125,24 +126,10 @@ func (s *Service) idle(ctx context.Context, c *connect.Connection) error {
 		return nil
 	case err != nil:
 		return err
-	case !current.State.Ended() && !stalled(current, time.Now()):
+	case !current.State.Ended() && !current.Stalled(time.Now()):
 		return errRunning()
 	}
 	return nil
-}
-
-// stalledAfter is longer than any setup waits for its next task and for the
-// queue's last delivery of it.
-const stalledAfter = 15 * time.Minute
-
-// stalled reports whether a setup has stopped moving: its task was lost. It
-// must not keep its user from trying again.
-func stalled(s *connect.Setup, now time.Time) bool {
-	moved := s.UpdatedAt
-	if s.DueAt.After(moved) {
-		moved = s.DueAt
-	}
-	return !s.Lease.Live(now) && now.Sub(moved) > stalledAfter
 }
 
 // begin makes a setup for the connection as c was read, unless one is running
@@ -151,8 +138,8 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 	var made *connect.Setup
 	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		at := time.Now()
-		if current != nil && stalled(current, at) {
-			current.End(connect.StateFailed, CodeBroken, "The setup stopped moving.", at)
+		if current != nil && current.Stalled(at) { // its task is lost, and the user is here first
+			current.End(connect.StateFailed, CodeBroken, textStalled, at)
 		}
 		switch {
 		case !now.Connected || now.Generation != c.Generation:

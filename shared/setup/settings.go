@@ -16,4 +16,6 @@ type Settings struct {
 
 	CheckInterval time.Duration // between two checks of verify-permissions
 	MaxChecks     int           // of verify-permissions
+
+	GiveUpAfter time.Duration // how long a setup that does not move is revived before it fails
 }

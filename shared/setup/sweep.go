@@ -22,6 +22,9 @@ const sweepPage = 200
 const sweepPatience = time.Minute
 
 // Sweep finds what nobody works on any more, and finishes it:
+//   - setups and discoveries that have not moved for longer than they ever
+//     wait: their task was lost. They get another one; setups for which that is
+//     in vain for too long fail.
 //   - logins whose tokens became no connection: not confirmed in time, or
 //     overtaken by the death of a process. They are given up.
 //   - tokens of connections that are no more. They are given up.
@@ -32,30 +35,110 @@ func (s *Service) Sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
 	now := time.Now()
+	setups, err := s.Store.StalledSetups(ctx, now, sweepPage)
+	faults := []error{wrap(err, "list stalled setups"), forAll(ctx, setups, s.revive)}
+	discoveries, err := s.Store.StalledDiscoveries(ctx, now, sweepPage)
+	faults = append(faults, wrap(err, "list stalled discoveries"), forAll(ctx, discoveries, s.reviveDiscovery))
 	logins, err := s.Store.UsedLogins(ctx, now.Add(-connect.LoginLifetime), sweepPage)
-	faults := []error{wrap(err, "list used logins")}
-	err = concurrently(ctx, len(logins), func(ctx context.Context, i int) error {
-		l := &logins[i]
-		c, err := s.Store.Connection(ctx, l.UserID)
-		if connect.CodeOf(err) == connect.NotFound {
-			c, err = &connect.Connection{}, nil
-		}
-		if err != nil {
-			return err
-		}
-		return s.settle(ctx, l, c)
-	})
-	faults = append(faults, err)
+	faults = append(faults, wrap(err, "list used logins"), forAll(ctx, logins, s.settleUsed))
 	stale, err := s.Store.StaleConnections(ctx, now.Add(-sweepPatience), sweepPage)
-	faults = append(faults, wrap(err, "list stale connections"))
-	err = concurrently(ctx, len(stale), func(ctx context.Context, i int) error {
-		revocation, err := s.releaseStale(ctx, &stale[i])
+	faults = append(faults, wrap(err, "list stale connections"), forAll(ctx, stale, func(ctx context.Context, c *connect.Connection) error {
+		revocation, err := s.releaseStale(ctx, c)
 		if err == nil {
-			s.Log.InfoContext(ctx, "stale tokens were given up", "user", stale[i].UserID, "grant", revocation)
+			s.Log.InfoContext(ctx, "stale tokens were given up", "user", c.UserID, "grant", revocation)
 		}
-		return wrap(err, "give up stale tokens of %s", stale[i].UserID)
+		return wrap(err, "give up stale tokens of %s", c.UserID)
+	}))
+	return errors.Join(faults...)
+}
+
+// forAll does work for each of some records, and joins what went wrong.
+func forAll[T any](ctx context.Context, records []T, work func(context.Context, *T) error) error {
+	faults := make([]error, len(records))
+	_ = concurrently(ctx, len(records), func(ctx context.Context, i int) error { // never fails
+		faults[i] = safely(func() error { return work(ctx, &records[i]) })
+		return nil
 	})
-	return errors.Join(append(faults, err)...)
+	return errors.Join(faults...)
+}
+
+// errMoved: what had stalled when it was listed is not to be revived.
+var errMoved = errors.New("it moves")
+
+// textStalled says what to do about a setup that did not move any more.
+const textStalled = "The setup stopped moving. Retry it: it goes on from what is done."
+
+// revive has the step that is due for a stalled setup delivered once more. A
+// setup that has been revived in vain for too long fails.
+func (s *Service) revive(ctx context.Context, stalled *connect.Setup) error {
+	_, x, err := s.Store.UpdateSetup(ctx, stalled.ID, func(c *connect.Connection, x *connect.Setup) error {
+		now := time.Now()
+		switch {
+		case !x.Stalled(now):
+			return errMoved
+		case c.Generation != x.Generation || !serves(c, x): // nothing leaves one behind; nobody could go on with it
+			x.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
+		case !x.StalledSince.IsZero() && now.Sub(x.StalledSince) >= s.Settings.GiveUpAfter:
+			end(c, x, stop{connect.StateFailed, CodeBroken, stepOf(x).Failure + ": " + textStalled}, now)
+		default:
+			x.Revive(now)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMoved), connect.CodeOf(err) == connect.NotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("revive setup %s: %w", stalled.ID, err)
+	}
+	log := s.Log.With("setup", x.ID, "step", x.Step, "attempt", x.Attempt, "generation", x.Generation)
+	if x.State.Ended() {
+		log.ErrorContext(ctx, "stalled setup was given up", "state", x.State)
+		return nil
+	}
+	log.WarnContext(ctx, "stalled setup was revived", "since", x.StalledSince)
+	return s.enqueue(ctx, x)
+}
+
+// reviveDiscovery has a stalled discovery of a project go on.
+func (s *Service) reviveDiscovery(ctx context.Context, stalled *connect.Discovery) error {
+	_, d, err := s.Store.UpdateDiscovery(ctx, stalled.UserID, stalled.ProjectID, func(c *connect.Connection, d *connect.Discovery) error {
+		now := time.Now()
+		switch {
+		case !d.Stalled(now):
+			return errMoved
+		case !c.Connected || c.Generation != d.Generation, d.Attempt >= discoveryTries:
+			d.End(connect.DiscoveryFailed, discoveryMessage(connect.Errorf(connect.Unavailable, "The discovery stopped moving.")), now)
+		default:
+			d.Attempt++
+			d.DueAt = time.Time{}
+			d.Move(now)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMoved):
+		return nil
+	case err != nil:
+		return fmt.Errorf("revive the discovery of %s: %w", stalled.ProjectID, err)
+	}
+	s.Log.WarnContext(ctx, "discovery had stalled", "user", d.UserID, "project", d.ProjectID, "attempt", d.Attempt, "state", d.State)
+	if d.State != connect.DiscoveryRunning {
+		return nil
+	}
+	return s.enqueueDue(ctx, discoveryTask{User: d.UserID, Generation: d.Generation, Project: d.ProjectID, Run: d.Run}, d)
+}
+
+// settleUsed settles a login that came back from Google.
+func (s *Service) settleUsed(ctx context.Context, l *connect.Login) error {
+	c, err := s.Store.Connection(ctx, l.UserID)
+	if connect.CodeOf(err) == connect.NotFound {
+		c, err = &connect.Connection{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, l, c)
 }
 
 // errWaits: a login is not to be settled yet.

@@ -177,6 +177,14 @@ func (s *watchedStore) StaleConnections(ctx context.Context, before time.Time, l
 	return got(ctx, s, "StaleConnections", "", func() ([]connect.Connection, error) { return s.store.StaleConnections(ctx, before, limit) })
 }
 
+func (s *watchedStore) StalledSetups(ctx context.Context, before time.Time, limit int) ([]connect.Setup, error) {
+	return got(ctx, s, "StalledSetups", "", func() ([]connect.Setup, error) { return s.store.StalledSetups(ctx, before, limit) })
+}
+
+func (s *watchedStore) StalledDiscoveries(ctx context.Context, before time.Time, limit int) ([]connect.Discovery, error) {
+	return got(ctx, s, "StalledDiscoveries", "", func() ([]connect.Discovery, error) { return s.store.StalledDiscoveries(ctx, before, limit) })
+}
+
 func (s *watchedStore) Connection(ctx context.Context, userID string) (*connect.Connection, error) {
 	return got(ctx, s, "Connection", "", func() (*connect.Connection, error) { return s.store.Connection(ctx, userID) })
 }

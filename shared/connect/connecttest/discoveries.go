@@ -3,6 +3,7 @@ package connecttest
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -145,5 +146,22 @@ var discoveryCases = []storeCase{
 		ok(t, err)
 		scramble(&all)
 		wantDiscoveries(t, s, user, *newDiscovery(user, "project"))
+	}},
+	{"discoveries of all users that stall before a time are listed, the longest first", func(t *testing.T, s connect.Store) {
+		ctx, long := t.Context(), longAgo()
+		var users []string
+		for i := range 3 {
+			d := newDiscovery(newUser(), "project")
+			if d.StallsAt = long.Add(time.Duration(2-i) * time.Microsecond); i == 2 {
+				d.StallsAt = time.Time{} // it has ended
+			}
+			users = append(users, d.UserID)
+			saveDiscovery(t, s, d)
+		}
+		for before, want := range map[time.Duration][]string{1: nil, 2: {users[1]}, 3: {users[1], users[0]}} {
+			stalled, err := s.StalledDiscoveries(ctx, long.Add(before*time.Microsecond), 1000)
+			ok(t, err)
+			equal(t, "the stalled", only(users, stalled, func(d connect.Discovery) string { return d.UserID }), want)
+		}
 	}},
 }

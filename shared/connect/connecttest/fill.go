@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"time"
+
+	"gcpconnect/shared/connect"
 )
 
 // filled returns a T all of whose fields, also those of later releases, hold
@@ -41,6 +43,9 @@ func fill(v reflect.Value, path string, n *int) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(v.Field(i), path+"."+v.Type().Field(i).Name, n)
+		}
+		if version := v.FieldByName("Version"); version.IsValid() { // another's is not read, or not kept
+			version.SetInt(connect.SchemaVersion)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))

@@ -26,6 +26,18 @@ func longAgo() time.Time {
 	return time.Unix(0, time.Now().UnixNano()/2).Truncate(time.Microsecond)
 }
 
+// only returns the names of those records, in their order, that are among mine:
+// others' tests have records too.
+func only[T any](mine []string, records []T, name func(T) string) []string {
+	var found []string
+	for _, r := range records {
+		if slices.Contains(mine, name(r)) {
+			found = append(found, name(r))
+		}
+	}
+	return found
+}
+
 // consumed is the login once it is used.
 func consumed(l *connect.Login) *connect.Login {
 	l.Consume(loginTime)
@@ -294,13 +306,7 @@ var loginCases = []storeCase{
 		for before, want := range map[time.Duration][]string{2: {users[1]}, 3: {users[1], users[0]}} {
 			stale, err := s.StaleConnections(ctx, long.Add(before*time.Microsecond), 1000)
 			ok(t, err)
-			var mine []string
-			for _, c := range stale {
-				if slices.Contains(users, c.UserID) {
-					mine = append(mine, c.UserID)
-				}
-			}
-			equal(t, "the stale", mine, want)
+			equal(t, "the stale", only(users, stale, func(c connect.Connection) string { return c.UserID }), want)
 		}
 	}},
 }

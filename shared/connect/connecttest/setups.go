@@ -44,6 +44,33 @@ var setupCases = []storeCase{
 		})
 		wantCode(t, "updating an expired setup", err, connect.NotFound)
 	}},
+	{"setups that stall before a time are listed, the longest first, and others are not", func(t *testing.T, s connect.Store) {
+		ctx, long := t.Context(), longAgo()
+		var mine []string
+		for i := range 4 {
+			user := newUser()
+			id := begin(t, s, user)
+			mine = append(mine, id)
+			_, _, err := s.UpdateSetup(ctx, id, func(_ *connect.Connection, setup *connect.Setup) error {
+				setup.StallsAt = long.Add(time.Duration(3-i) * time.Microsecond)
+				if i == 3 {
+					setup.StallsAt = time.Time{} // it has ended
+				}
+				return nil
+			})
+			ok(t, err)
+		}
+		for before, want := range map[time.Duration][]string{1: nil, 2: {mine[2]}, 4: {mine[2], mine[1], mine[0]}} {
+			stalled, err := s.StalledSetups(ctx, long.Add(before*time.Microsecond), 1000)
+			ok(t, err)
+			equal(t, "the stalled", only(mine, stalled, func(setup connect.Setup) string { return setup.ID }), want)
+		}
+		first, err := s.StalledSetups(ctx, long.Add(4*time.Microsecond), 1)
+		ok(t, err)
+		if len(first) != 1 {
+			t.Errorf("%d setups came for a limit of 1", len(first))
+		}
+	}},
 	{"a setup without an end does not expire", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()
 		id := begin(t, s, user)
