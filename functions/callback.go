@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"time"
@@ -44,7 +45,8 @@ func parseAnswer(form url.Values) (answer, error) {
 // callback takes the browser back from Google: it uses up the login, checks
 // that the browser is the one that began it, turns the code into tokens and
 // starts the setup. Where logins are bound by confirmation instead of a cookie,
-// it parks the tokens and starts nothing. It redirects to the configured frontend and nowhere else.
+// it parks the tokens and starts nothing. It redirects to the configured
+// frontend and nowhere else.
 func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	if r.Method == http.MethodHead { // a preview of the address must not use up the login
@@ -60,6 +62,9 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	stateHash := connect.Hash(a.State.Reveal())
 	l, err := e.Store.ConsumeLogin(ctx, stateHash, time.Now())
 	http.SetCookie(w, e.cookie(stateHash, "", -time.Second))
+	if err == nil && (a.Error != "" || l.BrowserHash != "" && !e.began(r, l)) {
+		e.forget(ctx, l)
+	}
 	switch {
 	case refusals[a.Error] != "":
 		return e.toFront(w, r, refusals[a.Error], "")
@@ -78,6 +83,7 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	grant, err := e.OAuth.Exchange(ctx, a.Code, a.State.Reveal())
 	if err != nil {
 		e.Log.WarnContext(ctx, "code was not exchanged", "user", l.UserID, "error", err)
+		e.forget(ctx, l)
 		if connect.ReasonOf(err) == oauth.ReasonScopeMissing {
 			return e.toFront(w, r, loginScopeMissing, "")
 		}
@@ -85,6 +91,9 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 	}
 	if l.BrowserHash == "" { // which browser this is, the user will say
 		handle, err := e.Service.Park(ctx, l, setup.Consent(grant))
+		if connect.CodeOf(err) == connect.NotFound { // the user has disconnected meanwhile
+			return e.toFront(w, r, loginExpired, "")
+		}
 		if err != nil {
 			e.Log.ErrorContext(ctx, "login was not parked", "user", l.UserID, "error", err)
 			return e.toFront(w, r, loginFailed, "")
@@ -100,6 +109,14 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 		return e.toFront(w, r, loginFailed, "")
 	}
 	return e.toFront(w, r, loginPending, s.ID)
+}
+
+// forget deletes the record of a login that ended without tokens: it says who
+// tried to connect, and nobody needs it any more.
+func (e *edge) forget(ctx context.Context, l *connect.Login) {
+	if err := e.Store.DeleteLogin(ctx, l.StateHash); err != nil {
+		e.Log.WarnContext(ctx, "login record stays for now", "error", err)
+	}
 }
 
 // began reports whether the request's browser is the one that began the login.

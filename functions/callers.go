@@ -2,6 +2,7 @@ package functions
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,6 +58,9 @@ const (
 	InternalMark  Mark = "X-Internal-Service" // our own
 )
 
+// Of is the service for every function.
+func (m Mark) Of(string) Services { return m }
+
 // Service implements Services.
 func (m Mark) Service(r *http.Request) (string, error) {
 	name := r.Header.Get(string(m))
@@ -80,7 +84,7 @@ func (a Accounts) Service(r *http.Request) (string, error) {
 		return "", err
 	}
 	if !who.Verified || !slices.Contains(a.Emails, who.Email) {
-		return "", connect.Errorf(connect.Forbidden, "This service account may not call this.")
+		return "", connect.Errorf(connect.Forbidden, "This service account may not call this.").Because(fmt.Errorf("it is %q", clip(who.Email)))
 	}
 	return who.Email, nil
 }

@@ -25,7 +25,7 @@ const (
 	schedulerAccount = "scheduler@aurora.iam.gserviceaccount.com"
 	serviceAccount   = "tools@aurora.iam.gserviceaccount.com"
 	userAudience     = "https://backend.example.com"
-	taskAudience     = "https://tasks.example.com"
+	taskAudience     = "https://tasks.example.com/" // and the function's name
 )
 
 // siblings are the platform's own callers, by whom their tokens are for.
@@ -79,8 +79,12 @@ func newHouse(t *testing.T, auth string) *house {
 	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client, nil, log), Log: log}
 	d := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, OAuth: client,
-		Queue:     functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{queueAccount}},
-		Scheduler: functions.Accounts{Tokens: tokens(taskAudience), Emails: []string{schedulerAccount}},
+		Queue: func(f string) functions.Services {
+			return functions.Accounts{Tokens: tokens(taskAudience + f), Emails: []string{queueAccount}}
+		},
+		Scheduler: func(f string) functions.Services {
+			return functions.Accounts{Tokens: tokens(taskAudience + f), Emails: []string{schedulerAccount}}
+		},
 		// For the same audience as users' tokens, as it is without a setting.
 		Internal: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{serviceAccount}},
 		Front:    &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
@@ -135,9 +139,9 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 				rightful, audience := backendAccount, userAudience
 				switch f.Caller {
 				case functions.CallerQueue:
-					rightful, audience = queueAccount, taskAudience
+					rightful, audience = queueAccount, taskAudience+f.Name
 				case functions.CallerScheduler:
-					rightful, audience = schedulerAccount, taskAudience
+					rightful, audience = schedulerAccount, taskAudience+f.Name
 				case functions.CallerService:
 					rightful, audience = serviceAccount, userAudience
 				}
@@ -166,7 +170,11 @@ func TestEveryDoorIsLockedToStrangers(t *testing.T) {
 					// Another account: as a service it is known and not allowed; as
 					// a user it is another user than it says.
 					probe("another account", h.token(h.google, other, audience, 0), http.StatusForbidden)
+					probe("somebody with a token for another function", h.token(h.google, rightful, taskAudience+"other", 0), http.StatusUnauthorized)
 					for sibling, its := range siblings {
+						if its == taskAudience {
+							its += f.Name // the worst: meant for this very function
+						}
 						switch {
 						case sibling == rightful || f.Caller == functions.CallerUser && its == userAudience && auth == "oidc":
 						case its == audience:
@@ -215,7 +223,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
+			gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
 			for _, preflight := range []bool{true, false} {
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader("{}"))
 				if preflight {
@@ -234,7 +242,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 		})
 	}
 	// Tasks come from no page.
-	gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
+	gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tasks/enable-apis", strings.NewReader("{}"))
 	r.Header.Set("Origin", front)
 	w := httptest.NewRecorder()

@@ -184,5 +184,27 @@ func (e *edge) json(w http.ResponseWriter, status int, answer any) error {
 	return nil
 }
 
-// user returns who asks.
-func (e *edge) user(r *http.Request) (string, error) { return e.Users.User(r) }
+// user returns who asks. Whoever else the request names, in its query or in its
+// body, must be the same: a request says one thing.
+func (e *edge) user(r *http.Request) (string, error) {
+	user, err := e.Users.User(r)
+	if err != nil {
+		return "", err
+	}
+	content, err := body(r)
+	if err != nil {
+		return "", err
+	}
+	var named struct {
+		UserID any `json:"userId"`
+	}
+	_ = json.Unmarshal(content, &named) // what is wrong with the body, the function says
+	names := r.URL.Query()["userId"]
+	if id, ok := named.UserID.(string); ok && id != "" {
+		names = append(names, id)
+	}
+	if slices.ContainsFunc(names, func(id string) bool { return id != user }) {
+		return "", connect.Errorf(connect.Forbidden, "userId is not the user who asks.")
+	}
+	return user, nil
+}

@@ -26,10 +26,10 @@ type Deps struct {
 	Runner  *setup.Runner
 	Store   connect.Store
 	OAuth   *oauth.Client
-	Users   Users    // who users are
-	Queue   Services // who may bring tasks
-	// Scheduler is who may have things swept.
-	Scheduler Services
+	Users   Users // who users are
+	// Queue is who may bring tasks of a function, and Scheduler who may call it
+	// by the clock. A token for one function is good for no other.
+	Queue, Scheduler func(function string) Services
 	// Internal is who may have tokens of users' service accounts.
 	Internal Services
 	Front    *url.URL // where the browser goes after the callback; its origin is the only redirect target

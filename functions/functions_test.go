@@ -67,7 +67,7 @@ func TestFrameworkServesTheTargetFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("FUNCTION_TARGET", "connection")
-	functions.Register(functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark, Log: slog.New(slog.DiscardHandler)}))
+	functions.Register(functions.Handlers(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Log: slog.New(slog.DiscardHandler)}))
 	served := make(chan error, 1)
 	go func() { served <- funcframework.StartHostPort(host, port) }() // it cannot be stopped
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

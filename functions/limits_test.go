@@ -23,7 +23,7 @@ func open(origins ...string) http.Handler {
 	parts := setup.Parts{Store: memory.NewStore(), Log: log}
 	return functions.Gateway(functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: parts.Store,
-		Users: functions.Local{}, Queue: functions.QueueMark, Scheduler: functions.SchedulerMark, Internal: functions.InternalMark, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, Origins: origins, SecureCookies: true, Log: log,
+		Users: functions.Local{}, Queue: functions.QueueMark.Of, Scheduler: functions.SchedulerMark.Of, Internal: functions.InternalMark, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, Origins: origins, SecureCookies: true, Log: log,
 	})
 }
 

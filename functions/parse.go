@@ -40,7 +40,7 @@ func decodeWith(r *http.Request, v any, unknown fields) error {
 	return err
 }
 
-// body reads a request's body.
+// body reads a request's body, which can be read again after that.
 func body(r *http.Request) ([]byte, error) {
 	content, err := io.ReadAll(r.Body)
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -49,6 +49,7 @@ func body(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, connect.Errorf(connect.Invalid, "The body could not be read.").Because(err)
 	}
+	r.Body = io.NopCloser(bytes.NewReader(content))
 	return content, nil
 }
 

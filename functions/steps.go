@@ -49,7 +49,7 @@ func (e *edge) discoverProject(w http.ResponseWriter, r *http.Request) error {
 
 // task reads the body of a request that only the queue may make.
 func (e *edge) task(r *http.Request) ([]byte, error) {
-	if _, err := e.Queue.Service(r); err != nil {
+	if _, err := e.Queue(e.function.Name).Service(r); err != nil {
 		return nil, err
 	}
 	return body(r)

@@ -4,7 +4,7 @@ import "net/http"
 
 // sweep finishes what nobody works on any more. A scheduler calls it.
 func (e *edge) sweep(w http.ResponseWriter, r *http.Request) error {
-	if _, err := e.Scheduler.Service(r); err != nil {
+	if _, err := e.Scheduler(e.function.Name).Service(r); err != nil {
 		return err
 	}
 	if err := e.Service.Sweep(r.Context()); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/telemetry"
 )
 
 // token gives one of Aurora's services a short-lived access token of one of a
@@ -33,10 +34,10 @@ func (e *edge) token(w http.ResponseWriter, r *http.Request) error {
 	t, err := e.Service.AccountToken(r.Context(), request.UserID, request.ProjectID, setup.Mode(request.Mode))
 	log := e.Log.With("audit", "account-token", "caller", service, "user", request.UserID, "project", t.ProjectID, "mode", request.Mode)
 	if err != nil {
-		log.InfoContext(r.Context(), "token refused", "error", err)
+		log.Log(r.Context(), telemetry.LevelAudit, "token refused", "error", err)
 		return err
 	}
-	log.InfoContext(r.Context(), "token given", "account", t.Email, "expires_at", t.Expiry)
+	log.Log(r.Context(), telemetry.LevelAudit, "token given", "account", t.Email, "expires_at", t.Expiry)
 	return e.json(w, http.StatusOK, struct {
 		AccessToken string `json:"access_token"`
 		ExpireTime  string `json:"expire_time"`

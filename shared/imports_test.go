@@ -32,7 +32,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/secretmanager":       {[]string{"shared/connect"}, []string{"cloud.google.com/go/secretmanager", "google.golang.org/api", "google.golang.org/grpc"}},
 	"shared/telemetry":           {nil, []string{"go.opentelemetry.io/otel/propagation"}},
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
-	"shared/identity":            {[]string{"shared/connect"}, []string{"github.com/coreos/go-oidc"}},
+	"shared/identity":            {[]string{"shared/connect"}, []string{"github.com/coreos/go-oidc", "golang.org/x/sync"}},
 	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors"}},
 	"functions/app":              {everything, everything},
 	"functions/cmd/gcpconnect":   {everything, everything},

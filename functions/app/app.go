@@ -98,19 +98,23 @@ func (a *App) Handler(target string) http.Handler {
 // admit sets how the functions find out who calls. Google's keys are at certs.
 func admit(deps *functions.Deps, cfg *config.Config, certs string, transport http.RoundTripper) {
 	if cfg.Auth == config.AuthLocal {
-		deps.Users, deps.Queue, deps.Scheduler, deps.Internal = functions.Local{}, functions.QueueMark, functions.SchedulerMark, functions.InternalMark
+		deps.Users, deps.Internal = functions.Local{}, functions.InternalMark
+		deps.Queue, deps.Scheduler = functions.QueueMark.Of, functions.SchedulerMark.Of
 		return
 	}
-	google := func(audiences, emails []string) functions.Accounts {
-		return functions.Accounts{Emails: emails, Tokens: identity.New(identity.Options{
-			Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Audiences: audiences, Transport: transport,
-		})}
+	google := identity.New(identity.Options{Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Transport: transport})
+	accounts := func(audiences []string, emails ...string) functions.Accounts {
+		return functions.Accounts{Emails: emails, Tokens: google.For(audiences...)}
 	}
-	tasks := cfg.TaskAudiences(functions.Names())
-	deps.Queue, deps.Scheduler = google(tasks, []string{cfg.TaskServiceAccount}), google(tasks, []string{cfg.Scheduler()})
-	deps.Internal = google(cfg.InternalAudiences(), cfg.InternalAccounts)
+	platform := func(email string) func(string) functions.Services {
+		return func(function string) functions.Services {
+			return accounts([]string{cfg.TaskAudienceOf(function)}, email)
+		}
+	}
+	deps.Queue, deps.Scheduler = platform(cfg.TaskServiceAccount), platform(cfg.Scheduler())
+	deps.Internal = accounts(cfg.InternalAudiences(), cfg.InternalAccounts...)
 	if cfg.Auth == config.AuthBackend {
-		deps.Users = functions.Backend{Services: google(cfg.CallerAudiences(), cfg.BackendAccounts)}
+		deps.Users = functions.Backend{Services: accounts(cfg.CallerAudiences(), cfg.BackendAccounts...)}
 		return
 	}
 	deps.Users = functions.Subjects{Tokens: identity.New(identity.Options{

@@ -80,15 +80,7 @@ func (c *Config) CallerAudiences() []string {
 	return c.AuthAudience
 }
 
-// TaskAudiences are those that tasks' tokens may be for, with these functions
-// as targets.
-func (c *Config) TaskAudiences(functions []string) []string {
-	if c.TaskAudience != "" {
-		return []string{c.TaskAudience}
-	}
-	var all []string
-	for _, f := range functions {
-		all = append(all, c.TaskURL(f))
-	}
-	return all
+// TaskAudienceOf is whom the tokens of tasks for a function are for.
+func (c *Config) TaskAudienceOf(function string) string {
+	return cmp.Or(c.TaskAudience, c.TaskURL(function))
 }

@@ -10,10 +10,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/sync/singleflight"
 
 	"gcpconnect/shared/connect"
 )
@@ -38,17 +39,26 @@ type Options struct {
 // Verifier verifies tokens of one issuer. It reads the issuer's keys when they
 // are first needed and when a token names one that it does not know.
 type Verifier struct {
-	opts   Options
-	client *http.Client
+	issuer    *issuer
+	audiences []string
+}
 
-	mu       sync.Mutex
-	verifier *oidc.IDTokenVerifier // nil until the issuer was found
+// issuer is an issuer of tokens, with its keys once they are needed.
+type issuer struct {
+	name, keys string
+	client     *http.Client
+	finding    singleflight.Group
+	verifier   atomic.Pointer[oidc.IDTokenVerifier] // nil until it was found
 }
 
 // New returns a Verifier. It makes no call.
 func New(o Options) *Verifier {
-	return &Verifier{opts: o, client: &http.Client{Transport: o.Transport, Timeout: requestTimeout}}
+	client := &http.Client{Transport: o.Transport, Timeout: requestTimeout}
+	return &Verifier{&issuer{name: o.Issuer, keys: o.Keys, client: client}, o.Audiences}
 }
+
+// For returns a verifier of tokens for other audiences. It shares v's keys.
+func (v *Verifier) For(audiences ...string) *Verifier { return &Verifier{v.issuer, audiences} }
 
 // Identity is whom a token is of.
 type Identity struct {
@@ -64,17 +74,17 @@ func (v *Verifier) Verify(ctx context.Context, token connect.Secret) (*Identity,
 	if len(token) > maxToken {
 		return nil, bad(errors.New("it is too long"))
 	}
-	verifier, err := v.find(ctx)
+	verifier, err := v.issuer.find(ctx)
 	if err != nil {
 		return nil, connect.Errorf(connect.Unavailable, "Who calls cannot be verified at present. Try again in a moment.").Because(err)
 	}
 	verified, err := verifier.Verify(ctx, token.Reveal())
 	switch {
-	case err != nil && strings.Contains(err.Error(), "fetching keys"): // go-oidc has words for it only
-		return nil, connect.Errorf(connect.Unavailable, "Who calls cannot be verified at present. Try again in a moment.").Because(v.plain(err, token))
+	case err != nil && strings.HasPrefix(err.Error(), "failed to verify signature: fetching keys"): // go-oidc has words for it only; none of the token's come so early
+		return nil, connect.Errorf(connect.Unavailable, "Who calls cannot be verified at present. Try again in a moment.").Because(plain(err, token))
 	case err != nil:
-		return nil, bad(v.plain(err, token))
-	case !slices.ContainsFunc(verified.Audience, func(a string) bool { return slices.Contains(v.opts.Audiences, a) }):
+		return nil, bad(plain(err, token))
+	case !slices.ContainsFunc(verified.Audience, func(a string) bool { return slices.Contains(v.audiences, a) }):
 		return nil, bad(fmt.Errorf("it is for %q", verified.Audience))
 	case verified.Subject == "":
 		return nil, bad(errors.New("it is of nobody"))
@@ -84,34 +94,47 @@ func (v *Verifier) Verify(ctx context.Context, token connect.Secret) (*Identity,
 		Verified any    `json:"email_verified"` // some issuers write it as a text
 	}
 	if err := verified.Claims(&claims); err != nil {
-		return nil, bad(v.plain(err, token))
+		return nil, bad(plain(err, token))
 	}
 	return &Identity{Subject: verified.Subject, Email: claims.Email, Verified: claims.Verified == true || claims.Verified == "true"}, nil
 }
 
 // find returns the issuer's verifier, and asks for its discovery document if
-// need be. Keys outlive the call that found them.
-func (v *Verifier) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.verifier != nil {
-		return v.verifier, nil
+// need be: one caller for all who wait, each as long as its own time allows.
+// Keys outlive the call that found them.
+func (i *issuer) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	if found := i.verifier.Load(); found != nil {
+		return found, nil
 	}
+	asked := i.finding.DoChan("", func() (any, error) { return nil, i.ask(context.WithoutCancel(ctx)) })
+	select {
+	case <-ctx.Done():
+		return nil, fmt.Errorf("find the issuer %s: %w", i.name, ctx.Err())
+	case answer := <-asked:
+		if answer.Err != nil {
+			return nil, answer.Err
+		}
+		return i.verifier.Load(), nil
+	}
+}
+
+// ask makes the issuer's verifier.
+func (i *issuer) ask(ctx context.Context) error {
+	ctx = oidc.ClientContext(ctx, i.client)
 	config := &oidc.Config{
 		SkipClientIDCheck: true,                                              // Verify checks the audience
 		Now:               func() time.Time { return time.Now().Add(-skew) }, // nbf has a leeway of its own
 	}
-	if v.opts.Keys != "" {
-		keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), v.client), v.opts.Keys)
-		v.verifier = oidc.NewVerifier(v.opts.Issuer, keys, config)
-		return v.verifier, nil
+	if i.keys != "" {
+		i.verifier.Store(oidc.NewVerifier(i.name, oidc.NewRemoteKeySet(ctx, i.keys), config))
+		return nil
 	}
-	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), v.client), v.opts.Issuer)
+	provider, err := oidc.NewProvider(ctx, i.name)
 	if err != nil {
-		return nil, fmt.Errorf("find the issuer %s: %w", v.opts.Issuer, err)
+		return fmt.Errorf("find the issuer %s: %w", i.name, err)
 	}
-	v.verifier = provider.Verifier(config)
-	return v.verifier, nil
+	i.verifier.Store(provider.Verifier(config))
+	return nil
 }
 
 func bad(err error) error {
@@ -119,7 +142,7 @@ func bad(err error) error {
 }
 
 // plain is an error without the token, and without what it wraps.
-func (v *Verifier) plain(err error, token connect.Secret) error {
+func plain(err error, token connect.Secret) error {
 	text := err.Error()
 	for _, part := range append(strings.Split(token.Reveal(), "."), token.Reveal()) {
 		if len(part) > 8 {

@@ -8,6 +8,10 @@ import (
 	"log/slog"
 )
 
+// LevelAudit is for lines that must be kept whatever LOG_LEVEL says. Cloud
+// Logging shows them as NOTICE: they are no errors.
+const LevelAudit = slog.LevelError + 4
+
 // NewLogger returns a logger that writes to w.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: cloudLogging}))
@@ -21,8 +25,11 @@ func cloudLogging(groups []string, a slog.Attr) slog.Attr {
 	switch a.Key {
 	case slog.LevelKey:
 		a.Key = "severity"
-		if a.Value.String() == slog.LevelWarn.String() {
+		switch level, _ := a.Value.Any().(slog.Level); level {
+		case slog.LevelWarn:
 			a.Value = slog.StringValue("WARNING")
+		case LevelAudit:
+			a.Value = slog.StringValue("NOTICE")
 		}
 	case slog.MessageKey:
 		a.Key = "message"

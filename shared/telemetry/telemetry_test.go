@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"gcpconnect/shared/telemetry"
@@ -11,10 +12,14 @@ import (
 
 func TestLinesHaveTheFieldsThatCloudLoggingReads(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
+	var out, audit bytes.Buffer
 	log := telemetry.NewLogger(&out, slog.LevelInfo)
 	log.Debug("unseen")
 	log.With("setup", "s").Warn("careful", slog.Group("g", "level", "kept"))
+	telemetry.NewLogger(&audit, slog.LevelError).Log(t.Context(), telemetry.LevelAudit, "given")
+	if !strings.Contains(audit.String(), `"severity":"NOTICE"`) {
+		t.Errorf("an audit line is %q", audit.String())
+	}
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%v in %s", err, out.Bytes())
