@@ -72,8 +72,11 @@ type Connection struct {
 
 	ConnectedAt time.Time
 	LeftAt      time.Time // of the last disconnect: logins begun before it make no connection
-	UpdatedAt   time.Time
-	Version     int
+	// BusyUntil is until when somebody may still be changing the user's cloud
+	// who does not know yet that the connection is another. Setups wait for it.
+	BusyUntil time.Time
+	UpdatedAt time.Time
+	Version   int
 }
 
 // ConnectedProject is a project that a setup worked on.
@@ -115,12 +118,20 @@ func (c *Connection) Project(id string) *ConnectedProject {
 // removal that undoes what setups changed.
 func (c *Connection) Leaving() bool { return !c.Connected && c.Tokens != "" }
 
+// WaitUntil has setups that are made from now on wait for who may be at work
+// until a time.
+func (c *Connection) WaitUntil(at time.Time) {
+	if at.After(c.BusyUntil) {
+		c.BusyUntil = at
+	}
+}
+
 // Leave takes c down to a new generation, with its tokens kept for a removal.
 func (c *Connection) Leave(now time.Time) {
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
 		Email: c.Email, Subject: c.Subject, Tokens: c.Tokens, Stale: c.Stale, StaleAt: c.StaleAt,
-		SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
+		SetupID: c.SetupID, LeftAt: now, BusyUntil: c.BusyUntil, UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 
@@ -135,7 +146,8 @@ func (c *Connection) Disconnect(now time.Time) {
 	c.Discard(now)
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
-		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
+		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, LeftAt: now, BusyUntil: c.BusyUntil,
+		UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 

@@ -22,15 +22,18 @@ type Login struct {
 	// back, it is when the record does.
 	ExpireAt time.Time
 
-	// What a login that waits to be confirmed holds.
+	// Who consented: known before the tokens are stored, so that a grant which
+	// becomes no connection can be given back.
+	Email   string // of the Google account; verified
+	Subject string // of the same; verified. Empty: it holds nothing
+	Name    string
+	Scopes  []string // granted, as Google returned them
+
+	// What a login that waits to be confirmed has.
 	ConfirmHash string    // Hash of what the browser that came back must bring
 	ParkedAt    time.Time // zero: it does not wait
-	ConfirmedAt time.Time // zero until the user confirmed it
+	ConfirmedAt time.Time // zero until the user confirmed it; the last time
 	ReleasedAt  time.Time // zero until it was given up: it can be confirmed no more
-	Email       string    // of the Google account that consented; verified
-	Subject     string    // of the same; verified
-	Name        string
-	Scopes      []string // granted, as Google returned them
 
 	Version int
 }
@@ -112,13 +115,18 @@ func ParseHandle(handle string) (stateHash string, ok bool) {
 	return handle[:key], true
 }
 
-// Tokens is where this login's tokens go in the Vault. The path does not
-// reveal the user, and no two logins share one.
-func (l *Login) Tokens() TokenRef { return TokenRef(Hash(l.UserID)[:32] + "/" + l.ID) }
+// Tokens is where this login's tokens go in the Vault. The path is random: it
+// reveals neither the user nor which tokens are of one user.
+func (l *Login) Tokens() TokenRef {
+	if l.Version == 1 { // a login that was begun with the release before this one
+		return TokenRef(Hash(l.UserID)[:32] + "/" + l.ID)
+	}
+	return TokenRef(l.ID)
+}
 
-// Holds reports whether l waits to be confirmed, with tokens that are not given
+// Holds reports whether l has, or is about to have, tokens that are not given
 // up.
-func (l *Login) Holds() bool { return !l.ParkedAt.IsZero() && l.ReleasedAt.IsZero() }
+func (l *Login) Holds() bool { return l.Subject != "" && l.ReleasedAt.IsZero() }
 
 // Grant is what the tokens of a login stand for.
 func (l *Login) Grant() Grant { return Grant{Tokens: l.Tokens(), Subject: l.Subject} }

@@ -36,7 +36,7 @@ type Store interface {
 	DeleteLogin(ctx context.Context, stateHash string) error
 
 	// Grants returns what is held of the Google account of that subject: by
-	// connections, and by logins that wait to be confirmed.
+	// connections, and by logins that may become some.
 	Grants(ctx context.Context, subject string) ([]Grant, error)
 	// StaleConnections returns at most limit connections that have had stale
 	// tokens since before a time, the longest first.
@@ -70,6 +70,8 @@ type Store interface {
 	// Changes returns a page of the user's ledger, newest first, and the
 	// token of the next page ("" after the last).
 	Changes(ctx context.Context, userID string, q ChangeQuery) (page []Change, next string, err error)
+	// CountChanges returns how many entries the query selects, on all pages.
+	CountChanges(ctx context.Context, userID string, q ChangeQuery) (int, error)
 
 	// SaveResources writes discovered resources, each under its ID. There may
 	// be thousands.

@@ -71,7 +71,7 @@ type Setup struct {
 
 	// ChangesMade counts what was written in the customer's cloud, and
 	// ChangesStood what was found there as it should be. In a removal these are
-	// changes that are undone, and those that stood no more.
+	// the changes of the ledger that are undone, and all that stood when it began.
 	ChangesMade  int
 	ChangesStood int
 

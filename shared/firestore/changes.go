@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"cloud.google.com/go/firestore"
+	"cloud.google.com/go/firestore/apiv1/firestorepb"
 
 	"gcpconnect/shared/connect"
 )
@@ -20,7 +21,36 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	if err != nil {
 		return nil, "", err
 	}
-	query := s.below(userID, "changes").OrderBy("PlannedAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
+	query := s.selected(userID, q).OrderBy("PlannedAt", firestore.Desc).OrderBy(firestore.DocumentID, firestore.Desc)
+	if last != nil {
+		query = query.StartAfter(last.PlannedAt, name(last.ID))
+	}
+	return list(ctx, query, q.PageSize, decodeChange, func(c connect.Change) connect.Cursor {
+		return connect.Cursor{Of: "changes", PlannedAt: c.PlannedAt.UTC(), ID: c.ID}
+	})
+}
+
+// CountChanges returns how many entries of the user's ledger a query selects,
+// without reading them
+// (https://cloud.google.com/firestore/docs/query-data/aggregation-queries).
+func (s *Store) CountChanges(ctx context.Context, userID string, q connect.ChangeQuery) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	query := s.selected(userID, q)
+	result, err := query.NewAggregationQuery().WithCount("n").Get(ctx)
+	if err != nil {
+		return 0, classify("count changes", err)
+	}
+	n, ok := result["n"].(*firestorepb.Value)
+	if !ok {
+		return 0, connect.Errorf(connect.Internal, "The changes could not be counted.")
+	}
+	return int(n.GetIntegerValue()), nil
+}
+
+// selected is a query's part of the user's ledger.
+func (s *Store) selected(userID string, q connect.ChangeQuery) firestore.Query {
+	query := s.below(userID, "changes").Query
 	if q.SetupID != "" {
 		query = query.Where("SetupID", "==", q.SetupID)
 	}
@@ -30,10 +60,5 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	if q.State != "" {
 		query = query.Where("State", "==", string(q.State))
 	}
-	if last != nil {
-		query = query.StartAfter(last.PlannedAt, name(last.ID))
-	}
-	return list(ctx, query, q.PageSize, decodeChange, func(c connect.Change) connect.Cursor {
-		return connect.Cursor{Of: "changes", PlannedAt: c.PlannedAt.UTC(), ID: c.ID}
-	})
+	return query
 }

@@ -58,7 +58,7 @@ func testFields(t *testing.T, emulator string) {
 			"ReleasedAt", "Scopes", "StateHash", "Subject", "Tx", "UserID", "Version",
 		},
 		"connections/user": {
-			"Accounts", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
+			"Accounts", "BusyUntil", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
 			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
 		},
 		"setups/setup": {

@@ -26,7 +26,7 @@ func (c *cloud) Account(ctx context.Context, projectID, email string) (setup.Acc
 	if err != nil {
 		return setup.Account{}, err
 	}
-	return setup.Account{Email: account.Email, Disabled: account.Disabled}, nil
+	return setup.Account{Email: account.Email, Description: account.Description, Disabled: account.Disabled}, nil
 }
 
 // CreateAccount implements setup.Cloud.
@@ -39,7 +39,7 @@ func (c *cloud) CreateAccount(ctx context.Context, projectID, accountID, display
 	if err != nil {
 		return setup.Account{}, err
 	}
-	return setup.Account{Email: account.Email, Disabled: account.Disabled}, nil
+	return setup.Account{Email: account.Email, Description: account.Description, Disabled: account.Disabled}, nil
 }
 
 // EnableAccount implements setup.Cloud.

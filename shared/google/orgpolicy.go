@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	orgpolicy "google.golang.org/api/orgpolicy/v2"
 
@@ -59,6 +60,9 @@ func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (se
 	if policy.Spec != nil {
 		// What is inherited may restrict what its own rules do not.
 		result.AllowsAll = len(policy.Spec.Rules) > 0 && !policy.Spec.InheritFromParent && allowsAll(policy.Spec.Rules)
+		if at, err := time.Parse(time.RFC3339Nano, policy.Spec.UpdateTime); err == nil {
+			result.UpdatedAt = at
+		}
 		if policy.Spec.Etag != "" {
 			result.Etag = policy.Spec.Etag
 		}

@@ -34,6 +34,28 @@ func (s *Store) SaveChanges(ctx context.Context, userID string, changes []connec
 	return nil
 }
 
+// selects reports whether a query is for a change.
+func selects(q connect.ChangeQuery, c *connect.Change) bool {
+	return (q.SetupID == "" || c.SetupID == q.SetupID) && (q.ProjectID == "" || c.ProjectID == q.ProjectID) && (q.State == "" || c.State == q.State)
+}
+
+// CountChanges returns how many entries of the user's ledger a query selects.
+func (s *Store) CountChanges(ctx context.Context, userID string, q connect.ChangeQuery) (int, error) {
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.user(userID).ledger.after(nil) {
+		if selects(q, c) {
+			n++
+		}
+	}
+	s.counts.Reads += int64(n/1000 + 1) // as an aggregation is billed
+	return n, nil
+}
+
 // Changes returns a page of the user's ledger, newest first.
 func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuery) (page []connect.Change, next string, err error) {
 	if err := alive(ctx); err != nil {
@@ -54,7 +76,7 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.user(userID).ledger.after(last) {
-		if q.SetupID != "" && c.SetupID != q.SetupID || q.ProjectID != "" && c.ProjectID != q.ProjectID || q.State != "" && c.State != q.State {
+		if !selects(q, c) {
 			continue
 		}
 		if len(page) == size {

@@ -135,4 +135,6 @@ func (c *Client) identify(ctx context.Context, raw, nonce string) (identity, err
 
 // keysUnreachable reports whether the keys could not be read. The verifier
 // says so in words alone.
-func keysUnreachable(err error) bool { return strings.Contains(err.Error(), "fetching keys") }
+func keysUnreachable(err error) bool {
+	return strings.HasPrefix(err.Error(), "failed to verify signature: fetching keys")
+}

@@ -50,8 +50,8 @@ func createServiceAccounts(ctx context.Context, r *Run) error {
 	s := r.Setup
 	accounts := accountsOf(s.UserID, s.RootProject)
 	wanted := []struct{ email, id, name, description string }{
-		{accounts.Agent, accountID(s.UserID, suffixAgent), "Aurora agent", "Manages this project's resources for Aurora."},
-		{accounts.Ask, accountID(s.UserID, suffixAsk), "Aurora ask", "Reads this project's resources for Aurora."},
+		{accounts.Agent, accountID(s.UserID, suffixAgent), "Aurora agent", "Manages this project's resources for Aurora. " + madeBy(s.ID)},
+		{accounts.Ask, accountID(s.UserID, suffixAsk), "Aurora ask", "Reads this project's resources for Aurora. " + madeBy(s.ID)},
 	}
 	err := concurrently(ctx, len(wanted), func(ctx context.Context, i int) error {
 		return r.ensureAccount(ctx, wanted[i].email, wanted[i].id, wanted[i].name, wanted[i].description)
@@ -68,6 +68,14 @@ func createServiceAccounts(ctx context.Context, r *Run) error {
 	s.Accounts = accounts
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Accounts = accounts })
 	return nil
+}
+
+// madeBy is the mark of the setup that makes an account. Where the answer to
+// the making is lost, it tells our account from one that was there.
+func madeBy(setupID string) string { return "Made by setup " + setupID + "." }
+
+func (a *Account) madeBy(setupID string) bool {
+	return strings.Contains(a.Description, madeBy(setupID))
 }
 
 // ensureAccount takes over the account if it is there, and makes it if not.
@@ -98,7 +106,12 @@ func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, descrip
 	if err != nil {
 		return wrap(err, "read %s", email)
 	}
-	if _, err := r.ledger.found(ctx, creation); err != nil || !account.Disabled {
+	if account.madeBy(r.Setup.ID) {
+		_, err = r.ledger.found(ctx, creation)
+	} else {
+		err = r.ledger.foreign(ctx, creation)
+	}
+	if err != nil || !account.Disabled {
 		return err
 	}
 	enable := []connect.Change{r.ledger.entry(project, connect.ChangeEnableAccount, email, "", "")}

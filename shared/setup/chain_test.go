@@ -215,7 +215,7 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			Log: slog.New(slog.DiscardHandler),
 		}
 		c.Runner, c.service = &setup.Runner{Parts: parts}, &setup.Service{Parts: parts}
-		made, err := c.service.Connect(t.Context(), connect.NewLogin("user-1", "", "state", "browser", time.Now()), setup.Consent{
+		made, err := c.service.Connect(t.Context(), c.login("user-1"), setup.Consent{
 			Token: connect.Token{Access: connect.Secret(access), Refresh: "r", Expiry: time.Now().Add(time.Hour)}, Email: owner, Subject: "1",
 		})
 		if err != nil {
@@ -223,6 +223,20 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 		}
 		body(c, made)
 	})
+}
+
+// login is a login that comes back from Google at this moment.
+func (c *chain) login(userID string) *connect.Login {
+	c.t.Helper()
+	l := connect.NewLogin(userID, "", connect.NewID(), "browser", time.Now())
+	if err := c.store.CreateLogin(c.t.Context(), l); err != nil {
+		c.t.Fatal(err)
+	}
+	l, err := c.store.ConsumeLogin(c.t.Context(), l.StateHash, time.Now())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return l
 }
 
 // due is the task that was enqueued last for a step.

@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"slices"
+	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -134,8 +135,9 @@ type Operation struct {
 
 // Account is a service account.
 type Account struct {
-	Email    string
-	Disabled bool
+	Email       string
+	Description string
+	Disabled    bool
 }
 
 // Policy is an allow policy. What the steps do not know of it is kept.
@@ -158,6 +160,7 @@ type Condition struct {
 
 // OrgPolicy is a project's own policy of a constraint.
 type OrgPolicy struct {
+	UpdatedAt time.Time // zero: Google does not say
 	Etag      string
 	Spec      string // JSON, as Google has it
 	AllowsAll bool   // for every value, without a condition

@@ -27,17 +27,35 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Consent) (*co
 	// the process dies, the used login names them, and the sweep finds them.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	if _, err := s.Tokens.vault.Put(ctx, l.Tokens(), g.Token, 0); err != nil {
-		return nil, fmt.Errorf("store tokens: %w", err)
+	if err := s.keep(ctx, l, g); err != nil {
+		return nil, err
 	}
 	made, err := s.establish(ctx, l, g, connect.NewID())
 	if made == nil && connect.CodeOf(err) != connect.Unavailable {
 		// Where the store did not answer, the connection may have been made, and
 		// the tokens stay. Otherwise nothing refers to them.
-		_, failed := s.release(ctx, connect.Grant{Tokens: l.Tokens(), Subject: g.Subject})
-		err = errors.Join(err, failed)
+		err = errors.Join(err, s.giveUpLogin(ctx, l, false, always))
 	}
 	return made, err
+}
+
+// keep stores the tokens of a consent, and before that whose they are: from
+// then on a disconnect of another user with the same Google account knows of
+// them, and the sweep can give them back. Where one of it fails, the consent is
+// given back with the tokens in hand: nobody will have them any more.
+func (s *Service) keep(ctx context.Context, l *connect.Login, g Consent) error {
+	_, err := s.Store.UpdateLogin(ctx, l.StateHash, func(l *connect.Login) error {
+		l.Email, l.Subject, l.Name, l.Scopes = g.Email, g.Subject, g.Name, g.Token.Scopes
+		return nil
+	})
+	if err == nil {
+		_, err = s.Tokens.vault.Put(ctx, l.Tokens(), g.Token, 0)
+	}
+	if err != nil {
+		_, _ = s.revoke(ctx, connect.Grant{Tokens: l.Tokens(), Subject: g.Subject}, g.Token) // it logs what it could not do
+		return fmt.Errorf("store tokens: %w", err)
+	}
+	return nil
 }
 
 // Park stores the tokens of a consent and makes nothing of them until the user
@@ -47,13 +65,19 @@ func (s *Service) Connect(ctx context.Context, l *connect.Login, g Consent) (*co
 func (s *Service) Park(ctx context.Context, l *connect.Login, g Consent) (handle string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
-	if _, err := s.Tokens.vault.Put(ctx, l.Tokens(), g.Token, 0); err != nil {
-		return "", fmt.Errorf("store tokens: %w", err)
+	switch c, err := s.Store.Connection(ctx, l.UserID); {
+	case err == nil && l.CreatedAt.Before(c.LeftAt):
+		_, _ = s.revoke(ctx, connect.Grant{Tokens: l.Tokens(), Subject: g.Subject}, g.Token) // it logs what it could not do
+		return "", errLeft
+	case err != nil && connect.CodeOf(err) != connect.NotFound:
+		return "", fmt.Errorf("read connection: %w", err)
+	}
+	if err := s.keep(ctx, l, g); err != nil {
+		return "", err
 	}
 	handle = l.Handle()
 	_, err = s.Store.UpdateLogin(ctx, l.StateHash, func(l *connect.Login) error {
 		l.ConfirmHash, l.ParkedAt = connect.Hash(handle), time.Now()
-		l.Email, l.Subject, l.Name, l.Scopes = g.Email, g.Subject, g.Name, g.Token.Scopes
 		return nil
 	})
 	if err != nil { // the sweep finds the tokens
@@ -82,9 +106,7 @@ func (s *Service) Confirm(ctx context.Context, userID, handle string) (*connect.
 		if l.UserID != userID || !l.Confirms(handle, now) {
 			return errNoLogin
 		}
-		if l.ConfirmedAt.IsZero() {
-			l.ConfirmedAt = now
-		}
+		l.ConfirmedAt = now // also when it is repeated: from here on nobody gives the login up
 		return nil
 	})
 	if connect.CodeOf(err) == connect.NotFound {
@@ -95,11 +117,17 @@ func (s *Service) Confirm(ctx context.Context, userID, handle string) (*connect.
 	}
 	consent := Consent{Token: connect.Token{Scopes: l.Scopes}, Email: l.Email, Subject: l.Subject, Name: l.Name}
 	made, err = s.establish(ctx, l, consent, handle)
-	if connect.CodeOf(err) == connect.Conflict { // confirmed twice at once, and replaced since
+	switch {
+	case connect.CodeOf(err) == connect.Conflict: // confirmed twice at once, and replaced since
 		return s.confirmed(ctx, userID, handle)
+	case errors.Is(err, errLeft):
+		err = errors.Join(err, s.giveUpLogin(ctx, l, false, always))
 	}
 	return made, err
 }
+
+// errLeft: the user has disconnected since the login was begun.
+var errLeft = connect.Errorf(connect.NotFound, "Google Cloud was disconnected after this login had begun. Connect again.")
 
 var errNoLogin = connect.Errorf(connect.NotFound, "This login is unknown or has expired. Connect again.")
 
@@ -128,9 +156,10 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 			return nil, nil
 		}
 		if l.CreatedAt.Before(c.LeftAt) {
-			return nil, connect.Errorf(connect.NotFound, "Google Cloud was disconnected after this login had begun. Connect again.")
+			return nil, errLeft
 		}
 		if current != nil {
+			c.WaitUntil(current.Lease.ExpiresAt)
 			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
 		}
 		other = c.Subject != g.Subject
@@ -139,7 +168,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
 			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: l.Tokens(),
 			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
-			Stale: c.Stale, StaleAt: c.StaleAt, LeftAt: c.LeftAt,
+			Stale: c.Stale, StaleAt: c.StaleAt, LeftAt: c.LeftAt, BusyUntil: c.BusyUntil,
 		}
 		if !other { // the same Google account: what was set up for it still stands
 			next.Accounts, next.Projects = c.Accounts, c.Projects

@@ -125,16 +125,16 @@ func (u *userSource) get(ctx context.Context, good func(connect.Token) bool) (co
 	if held.Access != "" && good(held) {
 		return held.Access, nil
 	}
-	// Sources of one connection in this instance wait for one refresh.
-	t, err := once(ctx, u.credentials, string(u.ref), func(ctx context.Context) (connect.Token, error) {
-		return u.credentials.renewUser(ctx, u.ref, good)
-	})
-	if err != nil {
-		return "", err
-	}
-	if !good(t) {
-		// Another's refresh, which ran while we waited, gave what we cannot use.
-		if t, err = u.credentials.renewUser(ctx, u.ref, good); err != nil {
+	// Sources of one connection in this instance wait for one refresh. One that
+	// ran already for somebody else may have given what we cannot use; the next
+	// is judged by us, or by somebody who refuses the same.
+	var t connect.Token
+	for tries := 0; tries < 3 && (t.Access == "" || !good(t)); tries++ {
+		var err error
+		t, err = once(ctx, u.credentials, string(u.ref), func(ctx context.Context) (connect.Token, error) {
+			return u.credentials.renewUser(ctx, u.ref, good)
+		})
+		if err != nil {
 			return "", err
 		}
 	}
@@ -214,8 +214,12 @@ func (c *Credentials) renewUser(ctx context.Context, ref connect.TokenRef, good 
 		// Another instance refreshed at the same time. Ours works as well; the
 		// stored one is the one that counts from here on.
 		c.saved(ref)
-		if stored, _, err := c.vault.Get(ctx, ref); err == nil && good(stored) {
+		stored, _, err := c.vault.Get(ctx, ref)
+		switch {
+		case err == nil && good(stored):
 			return stored, nil
+		case connect.CodeOf(err) == connect.NotFound: // it was not a refresh, but a disconnect
+			return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken).Because(err)
 		}
 		return fresh, nil
 	}

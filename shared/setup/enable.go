@@ -184,6 +184,32 @@ func (e *enabling) settle(ctx context.Context) error {
 	return nil
 }
 
+// closeBooks finds out, when a setup ends before its operations were settled,
+// which of the APIs are enabled by now: nobody will look again, and the ledger
+// must not leave open what can be known. What cannot be stays planned.
+func (r *Run) closeBooks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	err := concurrently(ctx, len(r.Setup.Projects), func(ctx context.Context, i int) error {
+		p := r.Setup.Projects[i].Clone()
+		var pending []string
+		for _, o := range p.Operations {
+			pending = append(pending, fullAPIs(o.APIs)...)
+		}
+		if len(pending) == 0 {
+			return nil
+		}
+		disabled, err := r.user.DisabledAPIs(ctx, p.ID, pending)
+		if err != nil {
+			return err
+		}
+		return r.enabling(&p).mark(ctx, without(pending, disabled), connect.ChangeDone)
+	})
+	if err != nil {
+		r.log.WarnContext(ctx, "it is not known which APIs are enabled", "error", err)
+	}
+}
+
 // refuse records in the project which APIs were refused.
 func (e *enabling) refuse() {
 	e.p.Refuse(stepEnable, "Error enabling required APIs in project "+e.p.ID+": ", e.refused, ". Enable them in the Google Cloud console, then retry.")

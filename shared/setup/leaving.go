@@ -30,11 +30,16 @@ const (
 // longer.
 const revokeTimeout = 5 * time.Second
 
+// revokePatience is for how long tokens that nobody waits to be rid of are kept
+// while Google does not answer: without them the grant could not be revoked any
+// more.
+const revokePatience = 24 * time.Hour
+
 // release gives a grant up: it revokes it at Google, where that harms no other
 // connection, and deletes every version of its tokens from the Vault. It may be
-// repeated. That Google did not answer holds nothing up: tokens that are
-// deleted can be used by nobody.
-func (p *Parts) release(ctx context.Context, g connect.Grant) (Revocation, error) {
+// repeated. That Google did not answer holds nothing up, unless the caller is
+// patient: tokens that are deleted can be used by nobody.
+func (p *Parts) release(ctx context.Context, g connect.Grant, patient bool) (Revocation, error) {
 	t, _, err := p.Tokens.vault.Get(ctx, g.Tokens)
 	if connect.CodeOf(err) == connect.Unavailable {
 		return RevocationNone, fmt.Errorf("read tokens: %w", err)
@@ -42,7 +47,9 @@ func (p *Parts) release(ctx context.Context, g connect.Grant) (Revocation, error
 	result := RevocationNone
 	switch {
 	case err == nil:
-		result = p.revoke(ctx, g, t)
+		if result, err = p.revoke(ctx, g, t); err != nil && patient {
+			return result, err
+		}
 	case connect.CodeOf(err) != connect.NotFound:
 		p.Log.ErrorContext(ctx, "tokens to be deleted cannot be read", "error", err)
 		result = RevocationUnknown
@@ -56,24 +63,25 @@ func (p *Parts) release(ctx context.Context, g connect.Grant) (Revocation, error
 // revoke revokes a grant unless another of the same Google account would die
 // with it: Google revokes all that an account granted to the platform
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke).
-func (p *Parts) revoke(ctx context.Context, g connect.Grant, t connect.Token) Revocation {
+// The error says why what became of it is unknown.
+func (p *Parts) revoke(ctx context.Context, g connect.Grant, t connect.Token) (Revocation, error) {
 	if g.Subject == "" {
-		return RevocationUnknown // whose other grants could not be looked for
+		return RevocationUnknown, nil // whose other grants could not be looked for
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
 	held, err := p.Store.Grants(ctx, g.Subject)
 	if err == nil && slices.ContainsFunc(held, func(other connect.Grant) bool { return other.Tokens != g.Tokens }) {
-		return RevocationShared
+		return RevocationShared, nil
 	}
 	if err == nil {
 		err = p.Tokens.authority.Revoke(ctx, t)
 	}
 	if err != nil {
 		p.Log.WarnContext(ctx, "grant could not be revoked", "error", err)
-		return RevocationUnknown
+		return RevocationUnknown, fmt.Errorf("revoke grant: %w", err)
 	}
-	return RevocationDone
+	return RevocationDone, nil
 }
 
 // releaseStale gives up the tokens of connections that are no more. The
@@ -85,20 +93,27 @@ func (p *Parts) releaseStale(ctx context.Context, c *connect.Connection) (Revoca
 		return worst, nil
 	}
 	order := []Revocation{RevocationNone, RevocationDone, RevocationShared, RevocationUnknown}
+	var gone []connect.Grant
+	var faults []error
 	for _, g := range c.Stale {
-		result, err := p.release(ctx, g)
+		result, err := p.release(ctx, g, false)
 		if err != nil {
-			return worst, err
+			faults = append(faults, err)
+			continue
 		}
+		gone = append(gone, g)
 		if slices.Index(order, result) > slices.Index(order, worst) {
 			worst = result
 		}
 	}
-	_, err := p.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-		now.Released(c.Stale)
-		return nil, nil
-	})
-	return worst, err
+	if len(gone) > 0 {
+		_, err := p.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+			now.Released(gone)
+			return nil, nil
+		})
+		faults = append(faults, err)
+	}
+	return worst, errors.Join(faults...)
 }
 
 // forgetResources deletes what was discovered for generations before c's.
@@ -112,16 +127,19 @@ func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) er
 	return nil
 }
 
-// forgetLogins ends the user's logins when c is taken down: those that are
-// open, those that wait to be confirmed, and those that made c. One that is
-// under way finds the connection down, and makes none.
+// forgetLogins ends the user's logins that were begun before c was taken down:
+// those that are open, those that wait to be confirmed, and those that made c.
+// One that is under way finds the connection down, and makes none.
 func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error {
 	logins, err := s.Store.UserLogins(ctx, c.UserID, connect.MaxPageSize)
 	if err != nil {
 		return fmt.Errorf("list logins: %w", err)
 	}
-	return concurrently(ctx, len(logins), func(ctx context.Context, i int) error {
-		return s.settle(ctx, &logins[i], c)
+	return forAll(ctx, logins, func(ctx context.Context, l *connect.Login) error {
+		if !l.CreatedAt.Before(c.LeftAt) {
+			return nil
+		}
+		return s.settle(ctx, l, c, false)
 	})
 }
 
@@ -133,6 +151,7 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
 		if current != nil {
+			c.WaitUntil(current.Lease.ExpiresAt)
 			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
 		}
 		c.Disconnect(now)
@@ -166,6 +185,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 			return nil, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken+" Then disconnect with cleanup. Or disconnect without it.")
 		}
 		if current != nil {
+			c.WaitUntil(current.Lease.ExpiresAt)
 			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
 		}
 		c.Leave(now)
@@ -179,11 +199,10 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err != nil {
 		return nil, err
 	}
-	if made.State != connect.StatePending {
-		return made, nil
+	// Also when it is called again: the first call may have failed here.
+	faults := errors.Join(s.forgetLogins(ctx, c), s.forgetResources(ctx, c))
+	if made.State == connect.StatePending { // its task has a name: enqueuing it twice is harmless
+		faults = errors.Join(faults, s.start(ctx, made))
 	}
-	if err := s.start(ctx, made); err != nil {
-		return nil, err
-	}
-	return made, errors.Join(s.forgetLogins(ctx, c), s.forgetResources(ctx, c))
+	return made, faults
 }

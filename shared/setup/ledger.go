@@ -19,9 +19,11 @@ type ledger struct {
 	setupID string // empty: the changes are made outside a setup
 	salt    string // tells such changes apart
 	resumed bool   // an execution of the same step was there before
+	last    bool   // nobody will find out later what became of a change
 
 	mu      sync.Mutex
 	planned map[string]connect.Change  // of this execution or one before it, and not known to be done
+	older   map[string]connect.Change  // of setups before, and not known to be done; by what they say
 	made    int                        // changes marked done
 	stood   int                        // changes that needed not be made, of work that is settled
 	seen    map[string]map[string]bool // the IDs of those of other work, by what it is about
@@ -38,12 +40,13 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 	return c
 }
 
-// recover reads what executions before this one had planned and not marked
-// done. Whether it happened is found out by the steps, which read Google's
-// state anyway.
-func (l *ledger) recover(ctx context.Context) error {
-	l.resumed = true
-	q := connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangePlanned, PageSize: 1000}
+// recover reads what executions and setups before this one had planned and not
+// marked done. Whether it happened is found out by the steps, which read
+// Google's state anyway. What this setup has made by now is counted in the
+// ledger itself: an execution that died took its count with it.
+func (l *ledger) recover(ctx context.Context, resumed bool) error {
+	l.resumed = resumed
+	q := connect.ChangeQuery{State: connect.ChangePlanned, PageSize: connect.MaxPageSize}
 	for {
 		page, next, err := l.store.Changes(ctx, l.userID, q)
 		if err != nil {
@@ -51,17 +54,53 @@ func (l *ledger) recover(ctx context.Context) error {
 		}
 		l.mu.Lock()
 		if l.planned == nil {
-			l.planned = map[string]connect.Change{}
+			l.planned, l.older = map[string]connect.Change{}, map[string]connect.Change{}
 		}
 		for _, c := range page {
-			l.planned[c.ID] = c
+			if c.SetupID == l.setupID {
+				l.planned[c.ID] = c
+			} else {
+				l.older[says(c)] = c
+			}
 		}
 		l.mu.Unlock()
 		if next == "" {
-			return nil
+			break
 		}
 		q.PageToken = next
 	}
+	if !resumed {
+		return nil
+	}
+	made, err := l.store.CountChanges(ctx, l.userID, connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangeDone})
+	if err != nil {
+		return fmt.Errorf("count changes: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made = made
+	return nil
+}
+
+// says is what a change says, whoever planned it.
+func says(c connect.Change) string {
+	return strings.Join([]string{c.ProjectID, string(c.Kind), c.Target, c.Role, c.Member}, "\x00")
+}
+
+// adopt marks in the ledger what became of changes that setups before this one
+// had planned: they stand, or, because they are about to be made anew, never
+// happened. Organization policies are left out: their own time tells.
+func (l *ledger) adopt(ctx context.Context, changes []connect.Change, state connect.ChangeState) error {
+	l.mu.Lock()
+	var known []connect.Change
+	for _, c := range changes {
+		if before, ok := l.older[says(c)]; ok && c.Kind != connect.ChangeOrgPolicy {
+			known = append(known, before)
+			delete(l.older, says(c))
+		}
+	}
+	l.mu.Unlock()
+	return l.save(ctx, known, state)
 }
 
 // apply makes changes: it records them as planned, calls do, and marks them
@@ -71,6 +110,9 @@ func (l *ledger) recover(ctx context.Context) error {
 // conflicts with itself.
 func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() error) error {
 	if err := l.plan(ctx, changes); err != nil {
+		return err
+	}
+	if err := l.adopt(ctx, changes, connect.ChangeRefused); err != nil {
 		return err
 	}
 	err := do()
@@ -115,6 +157,22 @@ func (l *ledger) known(c connect.Change) (change connect.Change, before bool) {
 
 // mark records that changes have come to a state.
 func (l *ledger) mark(ctx context.Context, changes []connect.Change, state connect.ChangeState) error {
+	if err := l.save(ctx, changes, state); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range changes {
+		delete(l.planned, c.ID)
+	}
+	if state != connect.ChangeRefused {
+		l.made += len(changes)
+	}
+	return nil
+}
+
+// save writes changes in a state, with its time.
+func (l *ledger) save(ctx context.Context, changes []connect.Change, state connect.ChangeState) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -131,14 +189,6 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
 		return fmt.Errorf("record changes as %s: %w", state, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range changes {
-		delete(l.planned, c.ID)
-	}
-	if state != connect.ChangeRefused {
-		l.made += len(changes)
-	}
 	return nil
 }
 
@@ -147,6 +197,9 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 // or one before it, and marks those done.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
 	mine, err := l.mine(ctx, changes)
+	if err == nil {
+		err = l.adopt(ctx, changes, connect.ChangeDone)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -164,6 +217,31 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 		return false, nil
 	}
 	return true, l.mark(ctx, done, connect.ChangeDone)
+}
+
+// foreign tells the ledger that these changes need not be made, and that
+// somebody else made them: those that were planned never happened.
+func (l *ledger) foreign(ctx context.Context, changes []connect.Change) error {
+	l.mu.Lock()
+	for _, c := range changes {
+		l.see(c)
+	}
+	l.mu.Unlock()
+	return l.never(ctx, changes)
+}
+
+// never tells the ledger that those of the changes that were planned never
+// happened.
+func (l *ledger) never(ctx context.Context, changes []connect.Change) error {
+	l.mu.Lock()
+	var refused []connect.Change
+	for _, c := range changes {
+		if before, ok := l.planned[c.ID]; ok {
+			refused = append(refused, before)
+		}
+	}
+	l.mu.Unlock()
+	return l.mark(ctx, refused, connect.ChangeRefused)
 }
 
 // mine returns which of the changes to a project this setup made in an earlier
@@ -221,9 +299,16 @@ func (l *ledger) settle(about string) {
 	delete(l.seen, about)
 }
 
+// settleUndone counts, at a removal's end, what is undone of all that stood when
+// it began. What executions that died had undone is among it.
+func (l *ledger) settleUndone(left int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made = l.stood - left
+}
+
 // standing shows each change of the user's that stands or may stand, in one
-// project or, with no ID, in all: newest first within those that are done and
-// within those that are not known to be.
+// project or, with no ID, in all; in no order.
 func (l *ledger) standing(ctx context.Context, projectID string, show func(connect.Change)) error {
 	for _, state := range []connect.ChangeState{connect.ChangePlanned, connect.ChangeDone} {
 		q := connect.ChangeQuery{ProjectID: projectID, State: state, PageSize: connect.MaxPageSize}

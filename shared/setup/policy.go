@@ -58,10 +58,26 @@ func (e policyEditor) ensure(ctx context.Context, edits func(*Policy) []edit) (c
 			changed = true
 		}
 		if connect.CodeOf(err) != connect.Conflict {
-			return changed, err
+			break
 		}
 	}
+	if err != nil && retryable(err) && e.ledger.last {
+		e.lastLook(ctx, edits)
+	}
 	return changed, err
+}
+
+// lastLook finds out what became of a write whose answer is not known, when
+// nobody will look later: what does not stand never happened. If it cannot be
+// found out, the ledger goes on saying that it is not known.
+func (e policyEditor) lastLook(ctx context.Context, edits func(*Policy) []edit) {
+	policy, err := e.read(ctx)
+	if err != nil {
+		return
+	}
+	missing, standing := e.apply(policy, edits(policy))
+	_, _ = e.ledger.found(ctx, standing)
+	_ = e.ledger.never(ctx, missing)
 }
 
 // once is one read-modify-write.

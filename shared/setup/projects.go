@@ -110,7 +110,7 @@ func (s *Service) SetAccess(ctx context.Context, userID string, changes []Access
 	}
 	cloud := s.as(c)
 	grants := grantsOf(c.Accounts, &s.Settings)
-	book := &ledger{store: s.Store, userID: userID, salt: connect.NewID()}
+	book := &ledger{store: s.Store, userID: userID, salt: connect.NewID(), last: true}
 	err = concurrently(ctx, len(changes), func(ctx context.Context, i int) error {
 		change := &changes[i]
 		_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, access(userID, grants, change.Enabled))

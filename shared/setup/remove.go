@@ -49,21 +49,43 @@ func removeAccess(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	// What is undone is written down before the tokens go: a second execution
-	// could not find it out.
+	left, err := r.standing(ctx, func(connect.Change) {})
+	if err != nil {
+		return err
+	}
+	r.ledger.settleUndone(left)
+	// What is undone, and what became of the grant, is written down before the
+	// tokens go: a second execution could not find it out.
+	grant := r.Connection.Grant()
+	t, _, err := r.Tokens.vault.Get(ctx, grant.Tokens)
+	if err != nil && connect.CodeOf(err) != connect.NotFound {
+		return fmt.Errorf("read tokens: %w", err)
+	}
+	if err == nil {
+		result, _ := r.revoke(ctx, grant, t) // it logs what it could not do
+		if text := result.Words(); text != "" {
+			s.Warn(connect.Warning{Code: "not_revoked", Message: text})
+		}
+	}
 	r.savedAt = time.Time{}
 	if err := r.checkpoint(ctx); err != nil {
 		return err
 	}
-	result, err := r.release(ctx, r.Connection.Grant())
-	if err != nil {
-		return err
-	}
-	if text := result.Words(); text != "" {
-		s.Warn(connect.Warning{Code: "not_revoked", Message: text})
+	if err := r.Tokens.vault.Delete(ctx, grant.Tokens); err != nil {
+		return fmt.Errorf("delete tokens: %w", err)
 	}
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Tokens = "" })
 	return nil
+}
+
+// standing counts the changes of the ledger that stand, as far as it knows, and
+// shows each.
+func (r *Run) standing(ctx context.Context, show func(connect.Change)) (n int, err error) {
+	err = r.ledger.standing(ctx, "", func(c connect.Change) {
+		n++
+		show(c)
+	})
+	return n, err
 }
 
 // findChanges lists the projects in which the ledger has changes that stand, as
@@ -71,14 +93,25 @@ func removeAccess(ctx context.Context, r *Run) error {
 func (r *Run) findChanges(ctx context.Context) error {
 	s := r.Setup
 	projects := map[string]bool{}
-	err := r.ledger.standing(ctx, "", func(c connect.Change) {
+	var accounts []connect.Change
+	standing, err := r.standing(ctx, func(c connect.Change) {
 		projects[c.ProjectID] = true
-		if c.Kind == connect.ChangeCreateAccount && !slices.Contains(s.MadeAccounts, c.Target) {
-			s.MadeAccounts = append(s.MadeAccounts, c.Target)
+		if c.Kind == connect.ChangeCreateAccount {
+			accounts = append(accounts, c)
 		}
 	})
 	if err != nil {
 		return err
+	}
+	r.ledger.stood = standing
+	for _, c := range accounts {
+		ours, err := r.made(ctx, c)
+		if err != nil {
+			return err
+		}
+		if ours && !slices.Contains(s.MadeAccounts, c.Target) {
+			s.MadeAccounts = append(s.MadeAccounts, c.Target)
+		}
 	}
 	ids := slices.Sorted(maps.Keys(projects))
 	if len(ids) > connect.MaxProjects {
@@ -91,6 +124,19 @@ func (r *Run) findChanges(ctx context.Context) error {
 		s.Projects = append(s.Projects, connect.Project{ID: id})
 	}
 	return nil
+}
+
+// made reports whether a setup made an account. Where the answer to that was
+// lost, the account's own mark tells.
+func (r *Run) made(ctx context.Context, c connect.Change) (bool, error) {
+	if c.State == connect.ChangeDone {
+		return true, nil
+	}
+	account, err := r.user.Account(ctx, c.ProjectID, c.Target)
+	if err != nil && (retryable(err) && !r.last) {
+		return false, wrap(err, "read %s", c.Target)
+	}
+	return err == nil && account.madeBy(c.SetupID), nil
 }
 
 // giveUp records of each project that is not done that it cannot be.
@@ -108,6 +154,7 @@ func (r *Run) undo(ctx context.Context, p *connect.Project, phase func(*undoing,
 	before := p.Removal
 	u := &undoing{r: r, p: p, left: map[string]string{}}
 	err := r.ledger.standing(ctx, p.ID, func(c connect.Change) { u.changes = append(u.changes, c) })
+	slices.SortStableFunc(u.changes, func(a, b connect.Change) int { return b.PlannedAt.Compare(a.PlannedAt) })
 	if err == nil {
 		err = phase(u, ctx)
 	}

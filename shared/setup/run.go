@@ -45,7 +45,7 @@ func newRun(p *Parts, c *connect.Connection, s *connect.Setup, holder string, la
 	return &Run{
 		Parts: p, Setup: s, Connection: c,
 		user:   p.Google.As(p.Tokens.User(c.Tokens)),
-		ledger: &ledger{store: p.Store, userID: s.UserID, setupID: s.ID, made: s.ChangesMade, stood: s.ChangesStood},
+		ledger: &ledger{store: p.Store, userID: s.UserID, setupID: s.ID, last: last, made: s.ChangesMade, stood: s.ChangesStood},
 		log:    log,
 		holder: holder, last: last, leaveAt: now.Add(Budget), savedAt: now,
 	}

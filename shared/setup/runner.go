@@ -73,9 +73,12 @@ func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) error {
 
 	run := newRun(&r.Parts, c, s, holder, d.Last, log)
 	started := time.Now()
-	err = run.execute(ctx)
+	result := run.conclude(stepOf(s), run.execute(ctx), d)
+	if errors.As(result, new(stop)) {
+		run.closeBooks(ctx)
+	}
 	log = log.With("duration", time.Since(started))
-	next, err := r.commit(ctx, run, err, d)
+	next, err := r.commit(ctx, run, result)
 	switch {
 	case errors.Is(err, errLost):
 		// Or the commit took effect and only its answer was lost, and nobody has
@@ -154,9 +157,8 @@ func begin(s *connect.Setup, now time.Time) {
 // commit writes what the execution came to, if the lease is still its own. It
 // returns the setup if a task is due for it, and an error if the queue must
 // deliver the task again.
-func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery) (*connect.Setup, error) {
+func (r *Runner) commit(ctx context.Context, run *Run, result error) (*connect.Setup, error) {
 	step := stepOf(run.Setup)
-	result = run.conclude(step, result, d)
 	// The result is recorded even when the task's own time is up: the work at
 	// Google is done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -253,8 +255,8 @@ func (r *Run) execute(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
 	step := stepOf(r.Setup)
-	if step.writes && (r.Setup.Executions > 1 || r.Setup.Attempt > 0) {
-		if err := r.ledger.recover(ctx); err != nil {
+	if step.writes && r.Setup.Kind == connect.KindSetup {
+		if err := r.ledger.recover(ctx, r.Setup.Executions > 1 || r.Setup.Attempt > 0); err != nil {
 			return err
 		}
 	}

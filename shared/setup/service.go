@@ -30,6 +30,9 @@ func newSetup(c *connect.Connection, id string, kind connect.Kind, now time.Time
 		State: connect.StatePending, Step: Chain(kind)[0].Name, CreatedAt: now,
 		ExpireAt: now.Add(connect.SetupLifetime),
 	}
+	if c.BusyUntil.After(now) {
+		made.DueAt = c.BusyUntil
+	}
 	made.Move(now)
 	c.SetupID = made.ID
 	return made
@@ -56,14 +59,15 @@ func (s *Service) stands(ctx context.Context, made *connect.Setup, err error) bo
 }
 
 // start enqueues the first task of a setup. A setup that cannot start ends at
-// once, so that the user can try again.
+// once, so that the user can try again; a removal waits for the sweep, because
+// with its end the tokens would go.
 func (s *Service) start(ctx context.Context, made *connect.Setup) error {
 	ctx = context.WithoutCancel(ctx)
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err := s.enqueue(starting, made)
-	if err == nil {
-		return nil
+	if err == nil || made.Kind == connect.KindRemoval {
+		return err
 	}
 	_, _, endErr := s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
 		if x.State == connect.StatePending {

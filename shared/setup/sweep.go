@@ -138,7 +138,7 @@ func (s *Service) settleUsed(ctx context.Context, l *connect.Login) error {
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, l, c)
+	return s.settle(ctx, l, c, true)
 }
 
 // errWaits: a login is not to be settled yet.
@@ -146,35 +146,43 @@ var errWaits = errors.New("the login is still worked on")
 
 // settle ends a login: its tokens are the connection's by now, or nobody's. One
 // that somebody may still be working on is left as it is.
-func (s *Service) settle(ctx context.Context, l *connect.Login, c *connect.Connection) error {
-	if !c.Names(l.Tokens()) {
-		// From here on it can neither be used nor confirmed.
-		l, err := s.Store.UpdateLogin(ctx, l.StateHash, func(l *connect.Login) error {
-			now := time.Now()
-			if l.UnderWay(now) {
-				return errWaits
-			}
-			if l.ConsumedAt.IsZero() {
-				l.ConsumedAt = now
-			}
-			if l.ReleasedAt.IsZero() {
-				l.ReleasedAt = now
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, errWaits), connect.CodeOf(err) == connect.NotFound:
-			return nil
-		case err != nil:
-			return fmt.Errorf("settle login of %s: %w", l.UserID, err)
+func (s *Service) settle(ctx context.Context, l *connect.Login, c *connect.Connection, patient bool) error {
+	if c.Names(l.Tokens()) {
+		return s.Store.DeleteLogin(ctx, l.StateHash)
+	}
+	return s.giveUpLogin(ctx, l, patient, func(l *connect.Login) bool { return !l.UnderWay(time.Now()) })
+}
+
+func always(*connect.Login) bool { return true }
+
+// giveUpLogin gives up what a login holds, if that is still due, and forgets it.
+func (s *Service) giveUpLogin(ctx context.Context, l *connect.Login, patient bool, due func(*connect.Login) bool) error {
+	// From here on it can neither be used nor confirmed.
+	l, err := s.Store.UpdateLogin(ctx, l.StateHash, func(l *connect.Login) error {
+		if !due(l) {
+			return errWaits
 		}
-		revocation, err := s.release(ctx, l.Grant())
-		if err != nil {
-			return fmt.Errorf("give up tokens of a login of %s: %w", l.UserID, err)
+		now := time.Now()
+		if l.ConsumedAt.IsZero() {
+			l.ConsumedAt = now
 		}
-		if !l.ParkedAt.IsZero() {
-			s.Log.InfoContext(ctx, "login was not confirmed and its tokens were given up", "user", l.UserID, "grant", revocation)
+		if l.ReleasedAt.IsZero() {
+			l.ReleasedAt = now
 		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errWaits), connect.CodeOf(err) == connect.NotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("settle login: %w", err)
+	}
+	revocation, err := s.release(ctx, l.Grant(), patient && time.Since(l.ReleasedAt) < revokePatience)
+	if err != nil {
+		return fmt.Errorf("give up tokens of a login of %s: %w", l.UserID, err)
+	}
+	if !l.ParkedAt.IsZero() {
+		s.Log.InfoContext(ctx, "login was not confirmed and its tokens were given up", "user", l.UserID, "grant", revocation)
 	}
 	return s.Store.DeleteLogin(ctx, l.StateHash)
 }

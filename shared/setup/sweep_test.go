@@ -207,13 +207,7 @@ func TestOneRecordsTroubleDoesNotKeepTheSweepFromOthers(t *testing.T) {
 	run(t, 1, func(c *chain, made *connect.Setup) {
 		c.until("grant-access")
 		c.lose()
-		used := connect.NewLogin("user-2", "", "another state", "browser", time.Now())
-		if err := c.store.CreateLogin(c.t.Context(), used); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.store.ConsumeLogin(c.t.Context(), used.StateHash, time.Now()); err != nil {
-			t.Fatal(err)
-		}
+		used := c.login("user-2")
 		if _, err := c.vault.Put(c.t.Context(), used.Tokens(), connect.Token{Refresh: "r"}, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -357,9 +357,6 @@ func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
 	run(t, 1, func(c *chain, _ *connect.Setup) {
 		ctx := c.t.Context()
 		grant := setup.Consent{Token: connect.Token{Access: "a", Refresh: "r"}, Email: owner, Subject: "1"}
-		login := func(state string) *connect.Login {
-			return connect.NewLogin("user-1", "", state, "browser", time.Now())
-		}
 		stored := func(l *connect.Login) bool {
 			_, _, err := c.vault.Get(ctx, l.Tokens())
 			return err == nil
@@ -373,7 +370,7 @@ func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
 		}
 		first := tokens()
 
-		refused := login("refused")
+		refused := c.login("user-1")
 		c.store.beforeConnection = func() error { return connect.Errorf(connect.Conflict, "no") }
 		if _, err := c.service.Connect(ctx, refused, grant); err == nil || stored(refused) {
 			t.Errorf("error %v, and the tokens are kept: %v", err, stored(refused))
@@ -383,7 +380,7 @@ func TestTokensNeverOutliveWhatRefersToThem(t *testing.T) {
 		// The browser leaves in the middle.
 		left, cancel := context.WithCancel(ctx)
 		cancel()
-		second := login("second")
+		second := c.login("user-1")
 		if _, err := c.service.Connect(left, second, grant); err != nil || tokens() != second.Tokens() || !stored(second) {
 			t.Errorf("connecting again: %v", err)
 		}

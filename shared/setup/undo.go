@@ -81,8 +81,12 @@ func (u *undoing) projectBindings(ctx context.Context) error {
 		grants := grantsIn(changes)
 		for _, b := range p.Bindings {
 			for _, member := range b.Members {
-				if b.Condition == nil && slices.ContainsFunc(u.r.Setup.MadeAccounts, func(email string) bool { return serviceAccountMember(email) == member }) {
+				ours := slices.ContainsFunc(u.r.Setup.MadeAccounts, func(email string) bool { return serviceAccountMember(email) == member })
+				switch {
+				case ours && b.Condition == nil:
 					grants = append(grants, grant{b.Role, member})
+				case ours:
+					u.left["the conditional grant of "+b.Role+" to "+member] = "Aurora did not give it"
 				}
 			}
 		}
@@ -97,25 +101,31 @@ func (u *undoing) projectBindings(ctx context.Context) error {
 // accountBindings takes back who may use accounts that setups found there. Of
 // accounts that are deleted it goes with them.
 func (u *undoing) accountBindings(ctx context.Context) error {
-	byAccount := map[string][]connect.Change{}
+	var accounts []string
 	for _, c := range u.of(connect.ChangeAddBinding) {
-		if c.Target != u.p.ID && !u.made(c.Target) {
-			byAccount[c.Target] = append(byAccount[c.Target], c)
+		if c.Target != u.p.ID && !u.made(c.Target) && !slices.Contains(accounts, c.Target) {
+			accounts = append(accounts, c.Target)
 		}
 	}
-	for email, changes := range byAccount {
-		err := accountPolicy(u.r.user, u.r.ledger, u.p.ID, email).remove(ctx, func(*Policy) []grant { return grantsIn(changes) })
-		if err != nil && connect.CodeOf(err) != connect.NotFound {
-			if err := u.keep("who may use "+email, err); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := u.undone(ctx, changes); err != nil {
+	for _, email := range accounts {
+		if err := u.bindingsOf(ctx, email); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bindingsOf takes back who may use an account.
+func (u *undoing) bindingsOf(ctx context.Context, email string) error {
+	changes := slices.DeleteFunc(u.of(connect.ChangeAddBinding), func(c connect.Change) bool { return c.Target != email })
+	if len(changes) == 0 {
+		return nil
+	}
+	err := accountPolicy(u.r.user, u.r.ledger, u.p.ID, email).remove(ctx, func(*Policy) []grant { return grantsIn(changes) })
+	if err != nil && connect.CodeOf(err) != connect.NotFound {
+		return u.keep("who may use "+email, err)
+	}
+	return u.undone(ctx, changes)
 }
 
 func grantsIn(changes []connect.Change) []grant {
@@ -147,7 +157,7 @@ func (u *undoing) restore(ctx context.Context, c connect.Change) (err error) {
 	for range policyTries {
 		var own OrgPolicy
 		own, err = u.r.user.OrgPolicy(ctx, u.p.ID, c.Target)
-		if connect.CodeOf(err) == connect.NotFound || err == nil && !own.AllowsAll {
+		if connect.CodeOf(err) == connect.NotFound || err == nil && !(own.AllowsAll && setBy(c, own)) {
 			return nil // what was set stands no more
 		}
 		if err == nil {
@@ -158,6 +168,19 @@ func (u *undoing) restore(ctx context.Context, c connect.Change) (err error) {
 		}
 	}
 	return err
+}
+
+// clockSkew is how far Google's clock and ours may be apart.
+const clockSkew = time.Minute
+
+// setBy reports whether a policy stands as the change left it: nobody has
+// written it since.
+func setBy(c connect.Change, own OrgPolicy) bool {
+	latest := c.DoneAt
+	if latest.IsZero() { // it is not known to be done; no call lasts longer than this
+		latest = c.PlannedAt.Add(Deadline)
+	}
+	return own.UpdatedAt.IsZero() || own.UpdatedAt.After(c.PlannedAt.Add(-clockSkew)) && own.UpdatedAt.Before(latest.Add(clockSkew))
 }
 
 // disableAccounts disables again what was there disabled.
@@ -183,8 +206,17 @@ func (u *undoing) disableAccounts(ctx context.Context) error {
 func (u *undoing) deleteAccounts(ctx context.Context) error {
 	for _, created := range u.of(connect.ChangeCreateAccount) {
 		email := created.Target
+		if !u.made(email) { // the answer to its making was lost, and it is another's
+			if err := u.undone(ctx, []connect.Change{created}); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := u.r.user.DeleteAccount(ctx, u.p.ID, email); err != nil && connect.CodeOf(err) != connect.NotFound {
 			if err := u.keep("the service account "+email, err); err != nil {
+				return err
+			}
+			if err := u.bindingsOf(ctx, email); err != nil {
 				return err
 			}
 			continue

@@ -213,6 +213,10 @@ func (s *watchedStore) Changes(ctx context.Context, userID string, q connect.Cha
 	return gotTwo(ctx, s, "Changes", q.ProjectID, func() ([]connect.Change, string, error) { return s.store.Changes(ctx, userID, q) })
 }
 
+func (s *watchedStore) CountChanges(ctx context.Context, userID string, q connect.ChangeQuery) (int, error) {
+	return got(ctx, s, "CountChanges", q.ProjectID, func() (int, error) { return s.store.CountChanges(ctx, userID, q) })
+}
+
 func (s *watchedStore) SaveResources(ctx context.Context, userID string, resources []connect.Resource) error {
 	return s.do(ctx, "SaveResources", "", func() error { return s.store.SaveResources(ctx, userID, resources) })
 }
