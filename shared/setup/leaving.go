@@ -84,16 +84,15 @@ func (p *Parts) revoke(ctx context.Context, g connect.Grant, t connect.Token) (R
 	return RevocationDone, nil
 }
 
-// releaseStale gives up the tokens of connections that are no more. The
-// connection names them until they are gone. It returns the least that can be
-// said of all of them.
+// releaseStale gives up the tokens of connections that are no more, and what was
+// discovered for c where it is down. The connection names the tokens until all
+// of it is gone. It returns the least that can be said of all of them.
 func (p *Parts) releaseStale(ctx context.Context, c *connect.Connection) (Revocation, error) {
 	worst := RevocationNone
 	if len(c.Stale) == 0 {
 		return worst, nil
 	}
 	order := []Revocation{RevocationNone, RevocationDone, RevocationShared, RevocationUnknown}
-	var gone []connect.Grant
 	var faults []error
 	for _, g := range c.Stale {
 		result, err := p.release(ctx, g, false)
@@ -101,27 +100,29 @@ func (p *Parts) releaseStale(ctx context.Context, c *connect.Connection) (Revoca
 			faults = append(faults, err)
 			continue
 		}
-		gone = append(gone, g)
 		if slices.Index(order, result) > slices.Index(order, worst) {
 			worst = result
 		}
 	}
-	if len(gone) > 0 {
-		_, err := p.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-			now.Released(gone)
-			return nil, nil
-		})
-		faults = append(faults, err)
+	if !c.Connected { // and with them whatever else there is: who dies before the end is made up for
+		faults = append(faults, p.forgetResources(ctx, c))
 	}
-	return worst, errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return worst, err
+	}
+	_, err := p.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		now.Released(c.Stale)
+		return nil, nil
+	})
+	return worst, err
 }
 
 // forgetResources deletes what was discovered for generations before c's.
-func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) error {
-	if err := s.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
+func (p *Parts) forgetResources(ctx context.Context, c *connect.Connection) error {
+	if err := p.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
 		return fmt.Errorf("delete resources: %w", err)
 	}
-	if err := s.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
+	if err := p.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
 		return fmt.Errorf("delete discoveries: %w", err)
 	}
 	return nil
@@ -136,7 +137,7 @@ func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error
 		return fmt.Errorf("list logins: %w", err)
 	}
 	return forAll(ctx, logins, func(ctx context.Context, l *connect.Login) error {
-		if !l.CreatedAt.Before(c.LeftAt) {
+		if l.CreatedAt.After(c.LeftAt) {
 			return nil
 		}
 		return s.settle(ctx, l, c, false)
@@ -163,13 +164,13 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 	// The logins first: a grant that waits to be confirmed would keep the
 	// connection's from being revoked.
 	logins := s.forgetLogins(ctx, c)
-	revocation, tokens := s.releaseStale(ctx, c)
-	return revocation, errors.Join(logins, tokens, s.forgetResources(ctx, c))
+	revocation, err := s.releaseStale(ctx, c)
+	return revocation, errors.Join(logins, err)
 }
 
 // Remove ends the connection and whatever runs for it, and starts the removal
 // that undoes what setups changed in the customer's cloud, after which the
-// tokens go. disableAPIs has it disable the APIs too that setups enabled. While
+// tokens and what was discovered go. disableAPIs has it disable the APIs too that setups enabled. While
 // a removal runs, and after one that ended, it returns that one.
 func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (*connect.Setup, error) {
 	var made *connect.Setup
@@ -199,8 +200,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err != nil {
 		return nil, err
 	}
-	// Also when it is called again: the first call may have failed here.
-	faults := errors.Join(s.forgetLogins(ctx, c), s.forgetResources(ctx, c))
+	faults := s.forgetLogins(ctx, c) // also when it is called again: the first call may have failed here
 	if made.State == connect.StatePending { // its task has a name: enqueuing it twice is harmless
 		faults = errors.Join(faults, s.start(ctx, made))
 	}

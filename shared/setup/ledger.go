@@ -193,8 +193,8 @@ func (l *ledger) save(ctx context.Context, changes []connect.Change, state conne
 }
 
 // found tells the ledger that these changes need not be made: their effect
-// stands. It reports whether some of them had been planned, by this execution
-// or one before it, and marks those done.
+// stands. It reports whether some of them are of this setup, made or planned by
+// this execution or one before it, and marks those done that were planned.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
 	mine, err := l.mine(ctx, changes)
 	if err == nil {
@@ -213,10 +213,7 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 		}
 	}
 	l.mu.Unlock()
-	if len(done) == 0 {
-		return false, nil
-	}
-	return true, l.mark(ctx, done, connect.ChangeDone)
+	return len(done) > 0 || len(mine) > 0, l.mark(ctx, done, connect.ChangeDone)
 }
 
 // foreign tells the ledger that these changes need not be made, and that
@@ -245,12 +242,15 @@ func (l *ledger) never(ctx context.Context, changes []connect.Change) error {
 }
 
 // mine returns which of the changes to a project this setup made in an earlier
-// execution of the step: they were counted then.
+// execution of the step: they are counted already.
 func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
 	if !l.resumed || len(changes) == 0 {
 		return nil, nil
 	}
-	mine := map[string]bool{}
+	wanted, mine := map[string]bool{}, map[string]bool{}
+	for _, c := range changes {
+		wanted[c.ID] = true
+	}
 	q := connect.ChangeQuery{SetupID: l.setupID, ProjectID: changes[0].ProjectID, State: connect.ChangeDone, PageSize: connect.MaxPageSize}
 	for {
 		page, next, err := l.store.Changes(ctx, l.userID, q)
@@ -258,7 +258,9 @@ func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string
 			return nil, fmt.Errorf("read changes made: %w", err)
 		}
 		for _, c := range page {
-			mine[c.ID] = true
+			if wanted[c.ID] {
+				mine[c.ID] = true
+			}
 		}
 		if next == "" {
 			return mine, nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -25,7 +24,14 @@ const stepRemove = "remove-access"
 func removeAccess(ctx context.Context, r *Run) error {
 	s := r.Setup
 	if s.Projects == nil {
+		if err := r.forgetResources(ctx, r.Connection); err != nil {
+			return err
+		}
 		if err := r.findChanges(ctx); err != nil {
+			return err
+		}
+		// What stood is not found again once some of it is undone.
+		if err := r.save(ctx); err != nil {
 			return err
 		}
 	}
@@ -67,8 +73,7 @@ func removeAccess(ctx context.Context, r *Run) error {
 			s.Warn(connect.Warning{Code: "not_revoked", Message: text})
 		}
 	}
-	r.savedAt = time.Time{}
-	if err := r.checkpoint(ctx); err != nil {
+	if err := r.save(ctx); err != nil {
 		return err
 	}
 	if err := r.Tokens.vault.Delete(ctx, grant.Tokens); err != nil {

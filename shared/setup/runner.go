@@ -215,6 +215,7 @@ func end(c *connect.Connection, s *connect.Setup, ending stop, now time.Time) {
 	}
 	if s.Kind == connect.KindRemoval {
 		c.Discard(now) // however it ended: the sweep gives up what the step could not
+		c.Email, c.Subject = "", ""
 	}
 }
 

@@ -1,0 +1,454 @@
+// Package app_test puts the whole program into a world that breaks: processes
+// die at any call, answers are lost, tasks come twice, services are away, users
+// change their minds. Whatever happens, in the end it is as if nothing had.
+//
+// The world is in memory and on a clock of its own (testing/synctest), so that
+// hours pass in milliseconds; where a test says so, the same world keeps its
+// state in a real Firestore and a real Vault.
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+	"gcpconnect/functions"
+	"gcpconnect/functions/app"
+	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
+	"gcpconnect/shared/memory"
+	"gcpconnect/shared/setup"
+)
+
+const (
+	owner     = "user@example.com"
+	userID    = "user-1"
+	auroraURL = "http://127.0.0.1:8080"
+	googleURL = "http://127.0.0.1:8085"
+)
+
+// platformAPIs are enabled in the platform's own project.
+var platformAPIs = []string{
+	"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
+	"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
+}
+
+// scenario is a Google with n projects of one owner, whose organization lets
+// nobody outside into policies; the owner may change that.
+func scenario(n int) *google.Scenario {
+	s := &google.Scenario{
+		Users: []google.User{{Email: owner, Sub: "100000000000000000001", Name: "User One", Domain: "example.com"}},
+		Clients: []google.Client{{
+			ID: "client", Secret: "secret", Name: "Aurora", RedirectURIs: []string{auroraURL + "/callback"}, Project: "aurora-platform",
+		}},
+		Organizations: []google.Organization{{
+			ID: "500000000001", Domain: "example.com", CustomerID: "C0example",
+			Bindings: []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}},
+			OrgPolicies: map[string]google.PolicySpec{"iam.allowedPolicyMemberDomains": {
+				Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}},
+			}},
+		}},
+		Projects: []google.Project{{
+			ID: "aurora-platform", Number: "900000000001", BillingAccount: "0A0A0A-0B0B0B-0C0C0C", EnabledAPIs: &platformAPIs,
+		}},
+		Latencies: google.Latencies{Read: google.Duration(80 * time.Millisecond), IAMWrite: google.Duration(250 * time.Millisecond), Operation: google.Duration(15 * time.Second)},
+		Propagation: google.Propagation{
+			GrantDelays:   google.GrantDelays{Project: new(google.Duration(60 * time.Second)), Account: new(google.Duration(60 * time.Second))},
+			AccountMember: google.Duration(3 * time.Second),
+		},
+	}
+	for i := 1; i <= n; i++ {
+		s.Projects = append(s.Projects, google.Project{
+			ID: fmt.Sprintf("project-%d", i), Number: fmt.Sprint(200000000000 + i), Parent: "organizations/500000000001", BillingAccount: "01A2B3-C4D5E6-F70819",
+			EnabledAPIs: &[]string{"serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com"},
+			Bindings:    []google.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
+			Resources:   []google.Resource{{AssetType: "storage.googleapis.com/Bucket", Name: "bucket", Location: "eu", Count: 3}},
+		})
+	}
+	return s
+}
+
+// errDead is what a dead process gets to see of the world.
+var errDead = errors.New("the process is dead")
+
+// world is everything around the program, and the program.
+type world struct {
+	google *google.Server
+	store  connect.Store
+	vault  *safe
+	queue  *memory.Queue
+	cfg    *config.Config
+	log    *slog.Logger
+	user   *demo.User
+
+	// between comes between every process and what it calls; nil: nothing.
+	between connecttest.Hook
+	// deliver, if there is one, carries a task to the program in place of the
+	// one delivery that a queue makes.
+	deliver func(task *delivery) (*http.Response, error)
+	// passing lets time pass for what waits for a dead process, where the clock
+	// is the wall's; nil: time passes by itself.
+	passing func()
+
+	mu      sync.Mutex
+	process *process
+	zombies sync.WaitGroup // requests of dead processes
+	tasks   []*delivery    // every delivery of a task
+	calls   map[string]int // of each moment
+}
+
+// process is one instance of the program.
+type process struct {
+	handler http.Handler
+	dead    chan struct{}
+	once    sync.Once
+}
+
+func (p *process) die() { p.once.Do(func() { close(p.dead) }) }
+
+func (p *process) isDead() bool {
+	select {
+	case <-p.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+// newWorld returns a world with a process in it. A store and a vault of nil are
+// in memory.
+func newWorld(s *google.Scenario, environment map[string]string, store connect.Store, vault connect.Vault) (*world, error) {
+	variables := map[string]string{
+		"CLIENT_ID": "client", "CLIENT_SECRET": "secret", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
+	}
+	for name, value := range environment {
+		variables[name] = value
+	}
+	cfg, err := config.Read(context.Background(), config.Environment{Lookup: func(v string) (string, bool) { value, ok := variables[v]; return value, ok }})
+	if err != nil {
+		return nil, err
+	}
+	if store == nil {
+		store, vault = memory.NewStore(), memory.NewVault()
+	}
+	w := &world{store: store, vault: &safe{Vault: vault, refs: map[connect.TokenRef]bool{}}, cfg: cfg, log: slog.New(slog.DiscardHandler), calls: map[string]int{}}
+	if w.google, err = google.NewServer(google.Options{Scenario: s, PublicURL: googleURL}); err != nil {
+		return nil, err
+	}
+	w.queue = memory.NewQueue(memory.Options{
+		URL: cfg.TaskURL, Client: &http.Client{Transport: w}, DispatchDeadline: functions.MaxTimeout + 15*time.Second,
+		MinBackoff: time.Second, MaxBackoff: 30 * time.Second, MaxAttempts: cfg.TaskMaxAttempts,
+	})
+	if w.process, err = w.start(); err != nil {
+		return nil, err
+	}
+	w.user, err = demo.NewUser(userID, auroraURL, &http.Client{Transport: w})
+	return w, err
+}
+
+// start starts a process.
+func (w *world) start() (*process, error) {
+	p := &process{dead: make(chan struct{})}
+	hook := connecttest.Hook(func(ctx context.Context, m connecttest.Moment) error {
+		if p.isDead() {
+			return errDead
+		}
+		if w.between != nil {
+			if err := w.between(context.WithValue(ctx, processKey{}, p), m); err != nil {
+				return err
+			}
+		}
+		if p.isDead() { // of that, or meanwhile: what has not been called is not called any more
+			return errDead
+		}
+		return nil
+	})
+	a, err := app.New(w.cfg, &app.Backends{Store: hook.Store(w.store), Vault: hook.Vault(w.vault), Queue: hook.Queue(w.queue)}, hook.Transport(w), w.log)
+	if err != nil {
+		return nil, err
+	}
+	p.handler = a.Handler("")
+	return p, nil
+}
+
+// The function at work, and the process that it works in, within a context.
+type (
+	functionKey struct{}
+	processKey  struct{}
+)
+
+// RoundTrip implements http.RoundTripper: it is the network of the world.
+func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	if r.URL.Host == strings.TrimPrefix(googleURL, "http://") {
+		return serve(w.google, r), nil
+	}
+	if !strings.HasPrefix(r.URL.Path, "/tasks/") || r.URL.Path == functions.TaskPath(setup.SweepFunction) {
+		return w.send(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	task := &delivery{w: w, request: r, body: body, name: r.Header.Get("X-CloudTasks-TaskName"), function: strings.TrimPrefix(r.URL.Path, "/tasks/")}
+	w.mu.Lock()
+	w.tasks = append(w.tasks, task)
+	w.mu.Unlock()
+	if w.deliver != nil {
+		return w.deliver(task)
+	}
+	return task.deliver()
+}
+
+// delivery is a task on its way to the program.
+type delivery struct {
+	w              *world
+	request        *http.Request
+	body           []byte
+	name, function string
+	done           bool // under w.mu: answered with 2xx
+}
+
+// deliver delivers the task, once more if it was before.
+func (d *delivery) deliver() (*http.Response, error) {
+	r := d.request.Clone(d.request.Context())
+	r.Body = io.NopCloser(bytes.NewReader(d.body))
+	response, err := d.w.send(r)
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.done = d.done || err == nil && response.StatusCode/100 == 2
+	return response, err
+}
+
+// send hands a request to the process that serves. If the process dies
+// meanwhile the connection breaks, and another is started.
+func (w *world) send(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	p := w.process
+	w.mu.Unlock()
+	answer := make(chan *http.Response, 1)
+	w.zombies.Go(func() {
+		ctx := context.WithValue(r.Context(), functionKey{}, strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/tasks"), "/"))
+		answer <- serve(p.handler, r.WithContext(ctx))
+	})
+	select {
+	case response := <-answer:
+		if !p.isDead() {
+			return response, nil
+		}
+	case <-p.dead:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return nil, fmt.Errorf("connection reset: %w", w.restart(p))
+}
+
+// restart starts a process in the place of a dead one.
+func (w *world) restart(dead *process) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.process != dead {
+		return errDead
+	}
+	next, err := w.start()
+	if err != nil {
+		return err
+	}
+	w.process = next
+	if w.passing != nil {
+		w.passing()
+	}
+	return errDead
+}
+
+// serve serves a request without a network.
+func serve(h http.Handler, r *http.Request) *http.Response {
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	r.RemoteAddr, r.RequestURI = "127.0.0.1:1", r.URL.RequestURI()
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, r)
+	return recorder.Result()
+}
+
+// moment names a moment so that it is the same in every run: by the function
+// at work, what is called, and how often that was before.
+func (w *world) moment(ctx context.Context, m connecttest.Moment) string {
+	name, _ := ctx.Value(functionKey{}).(string)
+	if id, ok := strings.CutPrefix(name, "gcp/setup/status/"); ok && id != "" {
+		name = "status"
+	}
+	switch m.Part {
+	case strings.TrimPrefix(googleURL, "http://"):
+		m.Part = "google"
+	}
+	m.About = strings.Join(strings.FieldsFunc(m.About, func(r rune) bool { return r == '/' }), "/")
+	key := name + ": " + m.String()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls[key]++
+	return fmt.Sprintf("%s #%d", key, w.calls[key])
+}
+
+// sweep calls sweep as the scheduler does.
+func (w *world) sweep(ctx context.Context) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, auroraURL+functions.TaskPath(setup.SweepFunction), http.NoBody)
+	if err != nil {
+		return err
+	}
+	r.Header.Set(string(functions.SchedulerMark), "true")
+	response, err := w.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("sweep answered %d", response.StatusCode)
+	}
+	return nil
+}
+
+// schedule sweeps every minute until ctx ends, whatever comes of it.
+func (w *world) schedule(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Minute):
+			_ = w.sweep(ctx) // the next one makes up for it
+		}
+	}
+}
+
+// call calls a function as the user, again and again while nobody answers or
+// something is down, as a person does.
+func (w *world) call(ctx context.Context, method, path string, body any) (*demo.Answer, error) {
+	for {
+		answer, err := w.user.Call(ctx, method, path, body)
+		if err == nil && answer.Status != http.StatusServiceUnavailable {
+			return answer, nil
+		}
+		if err := pause(ctx, 5*time.Second); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// connect connects the user, however often it takes, and returns the setup.
+// Where the way back was lost, the user sees that it worked all the same.
+func (w *world) connect(ctx context.Context) (string, error) {
+	for {
+		login, task, err := w.user.Connect(ctx, demo.Choice{})
+		if err == nil && login == "gcp_setup_pending" {
+			return task, nil
+		}
+		if c, err := w.store.Connection(ctx, userID); err == nil && c.Connected {
+			return c.SetupID, nil
+		}
+		if err := pause(ctx, 5*time.Second); err != nil {
+			return "", err
+		}
+	}
+}
+
+// ended waits for the setup's end.
+func (w *world) ended(ctx context.Context, id string) (*connect.Setup, error) {
+	for {
+		s, err := w.store.Setup(ctx, id)
+		if err == nil && s.State.Ended() {
+			return s, nil
+		}
+		if err := pause(ctx, 5*time.Second); err != nil {
+			return s, fmt.Errorf("setup %s does not end: %w", id, errors.Join(err))
+		}
+	}
+}
+
+// stop ends everything.
+func (w *world) stop(ctx context.Context) error {
+	err := w.queue.Close(ctx)
+	w.mu.Lock()
+	w.process.die()
+	w.mu.Unlock()
+	w.zombies.Wait()
+	return err
+}
+
+// safe is a vault that knows what it holds and held.
+type safe struct {
+	connect.Vault
+	mu      sync.Mutex
+	refs    map[connect.TokenRef]bool
+	secrets map[string]bool
+}
+
+func (v *safe) Put(ctx context.Context, ref connect.TokenRef, t connect.Token, version int) (int, error) {
+	n, err := v.Vault.Put(ctx, ref, t, version)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		v.refs[ref] = true
+	}
+	if v.secrets == nil {
+		v.secrets = map[string]bool{}
+	}
+	v.secrets[t.Access.Reveal()], v.secrets[t.Refresh.Reveal()] = true, true
+	return n, err
+}
+
+func (v *safe) Delete(ctx context.Context, ref connect.TokenRef) error {
+	err := v.Vault.Delete(ctx, ref)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err == nil {
+		delete(v.refs, ref)
+	}
+	return err
+}
+
+// held is what it holds.
+func (v *safe) held() []connect.TokenRef {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var held []connect.TokenRef
+	for ref := range v.refs {
+		held = append(held, ref)
+	}
+	return held
+}
+
+// show is a value for a person to read.
+func show(t testing.TB, v any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
