@@ -108,6 +108,7 @@ type world struct {
 	zombies sync.WaitGroup // requests of dead processes
 	tasks   []*delivery    // every delivery of a task
 	calls   map[string]int // of each moment
+	wrong   []string       // what must never be
 }
 
 // process is one instance of the program.
@@ -249,6 +250,9 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 	select {
 	case response := <-answer:
 		if !p.isDead() {
+			if !strings.HasPrefix(r.URL.Path, "/tasks/") {
+				w.inspect(r, response)
+			}
 			return response, nil
 		}
 	case <-p.dead:
@@ -256,6 +260,14 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 		return nil, r.Context().Err()
 	}
 	return nil, fmt.Errorf("connection reset: %w", w.restart(p))
+}
+
+// inspect sees that a user is told what to do when something is down.
+func (w *world) inspect(r *http.Request, response *http.Response) {
+	status, wait := response.StatusCode, response.Header.Get("Retry-After")
+	if status >= 500 && (status != http.StatusServiceUnavailable || wait == "") {
+		w.complain("%s %s was answered %d with Retry-After %q", r.Method, r.URL.Path, status, wait)
+	}
 }
 
 // restart starts a process in the place of a dead one.
@@ -360,11 +372,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// choice is what the user does on the consent page: consent, as the owner.
+var choice = demo.Choice{Account: owner}
+
 // connect connects the user, however often it takes, and returns the setup.
 // Where the way back was lost, the user sees that it worked all the same.
 func (w *world) connect(ctx context.Context) (string, error) {
 	for {
-		login, task, err := w.user.Connect(ctx, demo.Choice{})
+		login, task, err := w.user.Connect(ctx, choice)
 		if err == nil && login == "gcp_setup_pending" {
 			return task, nil
 		}
@@ -377,17 +392,37 @@ func (w *world) connect(ctx context.Context) (string, error) {
 	}
 }
 
-// ended waits for the setup's end.
-func (w *world) ended(ctx context.Context, id string) (*connect.Setup, error) {
+// ended asks for the setup's status until it has ended, as the frontend does,
+// and sees that its progress never goes back.
+func (w *world) ended(ctx context.Context, id string) (*demo.Status, error) {
+	progress := 0
 	for {
-		s, err := w.store.Setup(ctx, id)
-		if err == nil && s.State.Ended() {
+		answer, err := w.call(ctx, http.MethodGet, "/gcp/setup/status/"+id+"?view=detail", nil)
+		if err != nil {
+			return nil, fmt.Errorf("setup %s does not end: %w", id, err)
+		}
+		s := new(demo.Status)
+		if err := answer.Decode(s); err != nil || answer.Status != http.StatusOK {
+			return nil, fmt.Errorf("status answered %d %s, %w", answer.Status, answer.Body, err)
+		}
+		if s.Complete {
 			return s, nil
 		}
+		if s.Progress < progress {
+			w.complain("the progress of %s went from %d to %d", id, progress, s.Progress)
+		}
+		progress = s.Progress
 		if err := pause(ctx, 5*time.Second); err != nil {
-			return s, fmt.Errorf("setup %s does not end: %w", id, errors.Join(err))
+			return nil, fmt.Errorf("setup %s does not end: %w", id, err)
 		}
 	}
+}
+
+// complain notes what must never be.
+func (w *world) complain(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
 // stop ends everything.

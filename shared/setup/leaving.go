@@ -200,7 +200,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err != nil {
 		return nil, err
 	}
-	faults := s.forgetLogins(ctx, c) // also when it is called again: the first call may have failed here
+	faults := s.forgetLogins(ctx, c)        // also when it is called again: the first call may have failed here
 	if made.State == connect.StatePending { // its task has a name: enqueuing it twice is harmless
 		faults = errors.Join(faults, s.start(ctx, made))
 	}

@@ -60,7 +60,7 @@ func (r *Run) write(ctx context.Context, change func(*connect.Connection, *conne
 			return errLost
 		}
 		now := time.Now()
-		*s = *r.Setup.Clone()
+		*s = *r.copy()
 		s.ChangesMade, s.ChangesStood = r.ledger.counts()
 		if change(c, s, now); !s.State.Ended() {
 			s.Move(now)
@@ -73,10 +73,23 @@ func (r *Run) write(ctx context.Context, change func(*connect.Connection, *conne
 	return s, err
 }
 
-// checkpoint writes down what is done so far and renews the lease, if it is
-// time to. The caller holds r.mu.
+// copy is a copy of the setup as it stands, while projects are at work.
+func (r *Run) copy() *connect.Setup {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Setup.Clone()
+}
+
+// checkpoint saves what is done so far, if it is time to. Others go on with
+// their work meanwhile.
 func (r *Run) checkpoint(ctx context.Context) error {
-	if time.Since(r.savedAt) < checkpointEvery {
+	r.mu.Lock()
+	due := time.Since(r.savedAt) >= checkpointEvery
+	if due {
+		r.savedAt = time.Now()
+	}
+	r.mu.Unlock()
+	if !due {
 		return nil
 	}
 	return r.save(ctx)
@@ -87,7 +100,6 @@ func (r *Run) save(ctx context.Context) error {
 	_, err := r.write(ctx, func(_ *connect.Connection, s *connect.Setup, now time.Time) {
 		s.Lease.ExpiresAt = now.Add(lease)
 	})
-	r.savedAt = time.Now()
 	return err
 }
 
@@ -124,14 +136,8 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		if !wants(&p) {
 			continue
 		}
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
-			}
-			err := errTimeUp
-			if time.Now().Before(r.leaveAt) {
-				err = safely(func() error { return work(ctx, &p) })
-			}
+		// conclude puts what became of the work into the setup.
+		conclude := func(err error) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			again, isLater := errors.AsType[later](err)
@@ -160,7 +166,25 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 				r.ledger.settle(p.ID)
 			}
 			r.Setup.Projects[i] = p
+			return nil
+		}
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			err := errTimeUp
+			if time.Now().Before(r.leaveAt) {
+				err = safely(func() error { return work(ctx, &p) })
+			}
+			if err := conclude(err); err != nil {
+				return err
+			}
 			err = r.checkpoint(ctx)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if over { // which is why the checkpoint was cut off
+				return nil
+			}
 			over = err != nil
 			return err
 		})
