@@ -102,11 +102,11 @@ func (p *Parts) releaseStale(ctx context.Context, c *connect.Connection) (Revoca
 }
 
 // forgetResources deletes what was discovered for generations before c's.
-func (s *Service) forgetResources(ctx context.Context, c *connect.Connection) error {
-	if err := s.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
+func (p *Parts) forgetResources(ctx context.Context, c *connect.Connection) error {
+	if err := p.Store.DeleteResources(ctx, c.UserID, connect.ResourceFilter{}); err != nil {
 		return fmt.Errorf("delete resources: %w", err)
 	}
-	if err := s.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
+	if err := p.Store.DeleteDiscoveries(ctx, c.UserID, c.Generation); err != nil {
 		return fmt.Errorf("delete discoveries: %w", err)
 	}
 	return nil
@@ -150,7 +150,7 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 
 // Remove ends the connection and whatever runs for it, and starts the removal
 // that undoes what setups changed in the customer's cloud, after which the
-// tokens go. disableAPIs has it disable the APIs too that setups enabled. While
+// tokens and what was discovered go. disableAPIs has it disable the APIs too that setups enabled. While
 // a removal runs, and after one that ended, it returns that one.
 func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (*connect.Setup, error) {
 	var made *connect.Setup
@@ -185,5 +185,5 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err := s.start(ctx, made); err != nil {
 		return nil, err
 	}
-	return made, errors.Join(s.forgetLogins(ctx, c), s.forgetResources(ctx, c))
+	return made, s.forgetLogins(ctx, c)
 }

@@ -21,10 +21,13 @@ type ledger struct {
 	resumed bool   // an execution of the same step was there before
 
 	mu      sync.Mutex
-	planned map[string]connect.Change  // of this execution or one before it, and not known to be done
-	made    int                        // changes marked done
-	stood   int                        // changes that needed not be made, of work that is settled
-	seen    map[string]map[string]bool // the IDs of those of other work, by what it is about
+	planned map[string]connect.Change // of this execution or one before it, and not known to be done
+	// Of work that is settled: changes that were made, and those that needed not
+	// be made.
+	made, stood int
+	// Of other work, by what it is about and by ID: changes, and whether this
+	// setup made them. Work that is cut off will be done, and find them, again.
+	open map[string]map[string]bool
 }
 
 // entry returns a change of this ledger with its ID.
@@ -135,16 +138,16 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 	defer l.mu.Unlock()
 	for _, c := range changes {
 		delete(l.planned, c.ID)
-	}
-	if state != connect.ChangeRefused {
-		l.made += len(changes)
+		if state != connect.ChangeRefused {
+			l.note(c, true)
+		}
 	}
 	return nil
 }
 
 // found tells the ledger that these changes need not be made: their effect
-// stands. It reports whether some of them had been planned, by this execution
-// or one before it, and marks those done.
+// stands. It reports whether this setup made some of them, in this execution
+// or one before it, and marks those done that were only planned.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
 	mine, err := l.mine(ctx, changes)
 	if err != nil {
@@ -155,19 +158,17 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 	for _, c := range changes {
 		if before, ok := l.planned[c.ID]; ok {
 			done = append(done, before)
-		} else if !mine[c.ID] {
-			l.see(c)
+		} else {
+			l.note(c, mine[c.ID])
+			ours = ours || mine[c.ID]
 		}
 	}
 	l.mu.Unlock()
-	if len(done) == 0 {
-		return false, nil
-	}
-	return true, l.mark(ctx, done, connect.ChangeDone)
+	return ours || len(done) > 0, l.mark(ctx, done, connect.ChangeDone)
 }
 
 // mine returns which of the changes to a project this setup made in an earlier
-// execution of the step: they were counted then.
+// execution of the step.
 func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
 	if !l.resumed || len(changes) == 0 {
 		return nil, nil
@@ -200,25 +201,58 @@ func about(c connect.Change) string {
 	return c.ProjectID
 }
 
-// see remembers a change that stands. The caller holds l.mu.
-func (l *ledger) see(c connect.Change) {
+// note remembers a change that stands, and whether it is this setup's. The
+// caller holds l.mu.
+func (l *ledger) note(c connect.Change, ours bool) {
 	what := about(c)
-	if l.seen == nil {
-		l.seen = map[string]map[string]bool{}
+	if l.open == nil {
+		l.open = map[string]map[string]bool{}
 	}
-	if l.seen[what] == nil {
-		l.seen[what] = map[string]bool{}
+	if l.open[what] == nil {
+		l.open[what] = map[string]bool{}
 	}
-	l.seen[what][c.ID] = true
+	l.open[what][c.ID] = ours || l.open[what][c.ID]
 }
 
-// settle counts what was found to stand in work that has come to its end.
-// Before that it does not count: the work will be done, and find it, again.
+// settle counts the changes of work that has come to its end.
 func (l *ledger) settle(about string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stood += len(l.seen[about])
-	delete(l.seen, about)
+	for _, ours := range l.open[about] {
+		if ours {
+			l.made++
+		} else {
+			l.stood++
+		}
+	}
+	delete(l.open, about)
+}
+
+// undone counts what was undone in the user's name since a removal began. The
+// ledger tells it and not the removal, whose executions may have died before
+// they told what they had done.
+func (l *ledger) undone(ctx context.Context, since time.Time) error {
+	made := 0
+	q := connect.ChangeQuery{State: connect.ChangeUndone, PageSize: connect.MaxPageSize}
+	for {
+		page, next, err := l.store.Changes(ctx, l.userID, q)
+		if err != nil {
+			return fmt.Errorf("read changes undone: %w", err)
+		}
+		for _, c := range page {
+			if !c.UndoneAt.Before(since) {
+				made++
+			}
+		}
+		if next == "" {
+			break
+		}
+		q.PageToken = next
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made, l.open = made, nil
+	return nil
 }
 
 // standing shows each change of the user's that stands or may stand, in one
@@ -246,8 +280,8 @@ func (l *ledger) standing(ctx context.Context, projectID string, show func(conne
 	return nil
 }
 
-// counts returns how many changes were made and, of what is settled, how many
-// stood already.
+// counts returns how many changes were made and how many stood already, of what
+// is settled.
 func (l *ledger) counts() (made, stood int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -14,7 +13,7 @@ import (
 const stepRemove = "remove-access"
 
 // removeAccess undoes what the ledger says that setups changed, then gives the
-// user's grant up. In each project first the access of Aurora's accounts and
+// user's grant up, and forgets what was discovered. In each project first the access of Aurora's accounts and
 // the organization policy; when that is done everywhere, the accounts
 // themselves, so that no policy names an account that is gone; last, where
 // asked for, the APIs.
@@ -26,6 +25,11 @@ func removeAccess(ctx context.Context, r *Run) error {
 	s := r.Setup
 	if s.Projects == nil {
 		if err := r.findChanges(ctx); err != nil {
+			return err
+		}
+		// Another execution would find less: what is undone by then is gone from
+		// the list.
+		if err := r.save(ctx); err != nil {
 			return err
 		}
 	}
@@ -49,10 +53,15 @@ func removeAccess(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
+	if err := r.ledger.undone(ctx, s.CreatedAt); err != nil {
+		return err
+	}
 	// What is undone is written down before the tokens go: a second execution
 	// could not find it out.
-	r.savedAt = time.Time{}
-	if err := r.checkpoint(ctx); err != nil {
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	if err := r.forgetResources(ctx, r.Connection); err != nil {
 		return err
 	}
 	result, err := r.release(ctx, r.Connection.Grant())

@@ -78,6 +78,11 @@ func (r *Run) checkpoint(ctx context.Context) error {
 	if time.Since(r.savedAt) < checkpointEvery {
 		return nil
 	}
+	return r.save(ctx)
+}
+
+// save writes down what is done so far and renews the lease.
+func (r *Run) save(ctx context.Context) error {
 	_, err := r.write(ctx, func(_ *connect.Connection, s *connect.Setup, now time.Time) {
 		s.Lease.ExpiresAt = now.Add(lease)
 	})
