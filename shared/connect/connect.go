@@ -65,6 +65,11 @@ type Connection struct {
 	Accounts      ServiceAccounts // as the last setup left them
 	Projects      []ConnectedProject
 	SetupID       string // the newest setup
+	// Working is the lease of a step that was at work on a setup when that was
+	// canceled. It may go on for a while without knowing: until it has ended, no
+	// other step begins, or it would undo what that one does, or do what that
+	// one has undone.
+	Working Lease
 
 	ConnectedAt time.Time
 	LeftAt      time.Time // of the last disconnect: logins begun before it make no connection
@@ -116,8 +121,19 @@ func (c *Connection) Leave(now time.Time) {
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
 		Email: c.Email, Subject: c.Subject, Tokens: c.Tokens, Stale: c.Stale, StaleAt: c.StaleAt,
-		SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
+		SetupID: c.SetupID, Working: c.Working, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
 	}
+}
+
+// Cancel ends the connection's setup, if there is one that has not ended.
+func (c *Connection) Cancel(current *Setup, code, message string, now time.Time) {
+	if current == nil {
+		return
+	}
+	if current.Lease.Live(now) {
+		c.Working = current.Lease
+	}
+	current.End(StateCanceled, code, message, now)
 }
 
 // Disconnect turns c into the tombstone of a new generation, which names the
@@ -131,7 +147,7 @@ func (c *Connection) Disconnect(now time.Time) {
 	c.Discard(now)
 	*c = Connection{
 		UserID: c.UserID, Generation: c.Generation + 1, PreferredRoot: c.PreferredRoot,
-		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
+		Stale: c.Stale, StaleAt: c.StaleAt, SetupID: c.SetupID, Working: c.Working, LeftAt: now, UpdatedAt: now, Version: SchemaVersion,
 	}
 }
 

@@ -130,16 +130,14 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 		if l.CreatedAt.Before(c.LeftAt) {
 			return nil, connect.Errorf(connect.NotFound, "Google Cloud was disconnected after this login had begun. Connect again.")
 		}
-		if current != nil {
-			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
-		}
+		c.Cancel(current, CodeReconnected, "Google Cloud was connected anew.", now)
 		other = c.Subject != g.Subject
 		c.Discard(now)
 		next := &connect.Connection{
 			UserID: c.UserID, Generation: c.Generation + 1, Connected: true,
 			Email: g.Email, Subject: g.Subject, Name: g.Name, Scopes: g.Token.Scopes, Tokens: l.Tokens(),
 			PreferredRoot: c.PreferredRoot, ConnectedAt: now, UpdatedAt: now, Version: connect.SchemaVersion,
-			Stale: c.Stale, StaleAt: c.StaleAt, LeftAt: c.LeftAt,
+			Stale: c.Stale, StaleAt: c.StaleAt, LeftAt: c.LeftAt, Working: c.Working,
 		}
 		if !other { // the same Google account: what was set up for it still stands
 			next.Accounts, next.Projects = c.Accounts, c.Projects

@@ -81,6 +81,9 @@ func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) error {
 		// Or the commit took effect and only its answer was lost, and nobody has
 		// enqueued what follows: the task's next delivery finds out.
 		log.WarnContext(ctx, "step's result was dropped: its lease or generation has passed")
+		if err := run.giveWay(ctx); err != nil {
+			log.WarnContext(ctx, "whoever follows must wait until the lease has passed", "error", err)
+		}
 		return connect.Errorf(connect.Unavailable, "This step's time has passed.").Because(errLost)
 	case err != nil:
 		log.WarnContext(ctx, "step will be tried again", "error", err)
@@ -115,7 +118,7 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 			return errGone
 		case s.Step != t.Step || s.Attempt != t.Attempt:
 			return errBehind
-		case s.Lease.Live(now):
+		case s.Lease.Live(now), c.Working.Live(now):
 			return errBusy
 		}
 		s.State = connect.StateRunning
@@ -207,6 +210,23 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error, d Delivery)
 		return nil, nil
 	}
 	return s, nil
+}
+
+// giveWay lets the steps of another setup begin that wait for this execution's
+// end, if any do.
+func (r *Run) giveWay(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_, _, err := r.Store.UpdateSetup(ctx, r.Setup.ID, func(c *connect.Connection, _ *connect.Setup) error {
+		if c.Working.Holder == r.holder {
+			c.Working = connect.Lease{}
+		}
+		return nil
+	})
+	if connect.CodeOf(err) == connect.NotFound {
+		return nil
+	}
+	return err
 }
 
 // conclude decides what an execution's error means: one that the same call
