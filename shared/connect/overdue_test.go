@@ -11,8 +11,8 @@ import (
 
 // asleep is a context whose timers have not had their turn.
 type asleep struct {
-	context.Context
-	deadline time.Time
+	context.Context //nolint:containedctx // it is one
+	deadline        time.Time
 }
 
 func (a asleep) Deadline() (time.Time, bool) { return a.deadline, true }
@@ -20,16 +20,18 @@ func (a asleep) Deadline() (time.Time, bool) { return a.deadline, true }
 func TestAPassedDeadlineIsSeenBeforeItsTimer(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
+	if err := connect.Overdue(t.Context()); err != nil {
+		t.Errorf("no deadline: %v", err)
+	}
 	for name, c := range map[string]struct {
-		ctx  context.Context
-		want error
+		deadline time.Time
+		want     error
 	}{
-		"no deadline":                         {t.Context(), nil},
-		"a deadline to come":                  {asleep{t.Context(), now.Add(time.Minute)}, nil},
-		"a passed one":                        {asleep{t.Context(), now.Add(-time.Second)}, context.DeadlineExceeded},
-		"a passed one by the wall clock only": {asleep{t.Context(), now.Add(-time.Second).Round(0)}, context.DeadlineExceeded},
+		"to come":                         {now.Add(time.Minute), nil},
+		"passed":                          {now.Add(-time.Second), context.DeadlineExceeded},
+		"passed by the clock on the wall": {now.Add(-time.Second).Round(0), context.DeadlineExceeded},
 	} {
-		if err := connect.Overdue(c.ctx); !errors.Is(err, c.want) {
+		if err := connect.Overdue(asleep{t.Context(), c.deadline}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
