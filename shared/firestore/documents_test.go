@@ -59,7 +59,7 @@ func testFields(t *testing.T, emulator string) {
 		},
 		"connections/user": {
 			"Accounts", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
-			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
+			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version", "Working",
 		},
 		"setups/setup": {
 			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DisableAPIs", "DueAt", "Eligible",
