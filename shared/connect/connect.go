@@ -126,6 +126,16 @@ func (c *Connection) WaitUntil(at time.Time) {
 	}
 }
 
+// Cancel ends the connection's setup, if there is one that has not ended. A step
+// of it may be at work, and go on for a while without knowing.
+func (c *Connection) Cancel(current *Setup, code, message string, now time.Time) {
+	if current == nil {
+		return
+	}
+	c.WaitUntil(current.Lease.ExpiresAt)
+	current.End(StateCanceled, code, message, now)
+}
+
 // Leave takes c down to a new generation, with its tokens kept for a removal.
 func (c *Connection) Leave(now time.Time) {
 	*c = Connection{

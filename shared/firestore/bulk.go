@@ -80,6 +80,9 @@ func (s *Store) deleteAll(ctx context.Context, what string, q firestore.Query) e
 
 // inBulk runs write and waits for what it started.
 func (s *Store) inBulk(ctx context.Context, what string, write func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error) error {
+	if err := connect.Overdue(ctx); err != nil { // no transaction finds out that another has taken over
+		return classify(what, err)
+	}
 	w := s.client.BulkWriter(ctx)
 	var jobs []*firestore.BulkWriterJob
 	err := write(w, func(job *firestore.BulkWriterJob) { jobs = append(jobs, job) })

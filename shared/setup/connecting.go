@@ -158,10 +158,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 		if l.CreatedAt.Before(c.LeftAt) {
 			return nil, errLeft
 		}
-		if current != nil {
-			c.WaitUntil(current.Lease.ExpiresAt)
-			current.End(connect.StateCanceled, CodeReconnected, "Google Cloud was connected anew.", now)
-		}
+		c.Cancel(current, CodeReconnected, "Google Cloud was connected anew.", now)
 		other = c.Subject != g.Subject
 		c.Discard(now)
 		next := &connect.Connection{

@@ -151,10 +151,7 @@ func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error
 func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, error) {
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
-		if current != nil {
-			c.WaitUntil(current.Lease.ExpiresAt)
-			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
-		}
+		c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
 		c.Disconnect(now)
 		return nil, nil
 	})
@@ -185,10 +182,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 		case c.NeedsReauth:
 			return nil, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken+" Then disconnect with cleanup. Or disconnect without it.")
 		}
-		if current != nil {
-			c.WaitUntil(current.Lease.ExpiresAt)
-			current.End(connect.StateCanceled, CodeDisconnected, "Google Cloud was disconnected.", now)
-		}
+		c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
 		c.Leave(now)
 		made = newSetup(c, connect.NewID(), connect.KindRemoval, now)
 		made.DisableAPIs = disableAPIs
