@@ -55,20 +55,25 @@ func (c *chain) theirs() {
 // The process dies when it has done its work and written it into the ledger.
 func TestASetupCountsWhatAnExecutionThatDiedHasMade(t *testing.T) {
 	t.Parallel()
+	var made, stood int
+	runWith(t, 2, restricted, func(c *chain, whole *connect.Setup) {
+		s := c.finish(whole.ID)
+		made, stood = s.ChangesMade, s.ChangesStood
+	})
 	for _, step := range setup.Steps {
 		t.Run(step.Name, func(t *testing.T) {
 			t.Parallel()
-			runWith(t, 2, restricted, func(c *chain, made *connect.Setup) {
+			runWith(t, 2, restricted, func(c *chain, begun *connect.Setup) {
 				c.until(step.Name)
 				c.dieAt("before store UpdateSetup", 2) // after the claim
 				if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
 					t.Errorf("error = %v", err)
 				}
 				c.restart()
-				s := c.finish(made.ID)
+				s := c.finish(begun.ID)
 				c.wantTruth(s)
-				if n := c.madeBy(s.ID); s.ChangesMade != n {
-					t.Errorf("the setup counts %d changes, and the ledger has %d", s.ChangesMade, n)
+				if n := c.madeBy(s.ID); s.ChangesMade != n || n != made || s.ChangesStood != stood {
+					t.Errorf("the setup counts %d changes made and %d that stood, and the ledger has %d; without a death it is %d and %d", s.ChangesMade, s.ChangesStood, n, made, stood)
 				}
 			})
 		})
