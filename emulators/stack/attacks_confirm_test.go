@@ -165,6 +165,9 @@ func confirmOfAnother(y *system) {
 	if status := y.confirm(victim, theirs); status != http.StatusOK {
 		y.t.Errorf("after all of it the victim's own confirmation was answered %d", status)
 	}
+	if status := y.confirm(attacker, theirs); status != http.StatusNotFound {
+		y.t.Errorf("the victim's handle after that was answered %d", status)
+	}
 	y.unconnected(attacker)
 	y.state() // when its setup is done
 }
