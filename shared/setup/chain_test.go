@@ -170,22 +170,16 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// authority refreshes nothing, unless it has a mint, for most tests end before
-// the first token does; and revokes what it is asked to, unless it is away.
+// authority refreshes nothing, for tests end before the first token does, and
+// revokes what it is asked to, unless it is away.
 type authority struct {
 	mu      sync.Mutex
-	mint    func() (connect.Secret, error)
 	away    bool
 	revoked []connect.Secret // refresh tokens
 }
 
-func (a *authority) Refresh(_ context.Context, t connect.Token) (connect.Token, error) {
-	if a.mint == nil {
-		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
-	}
-	access, err := a.mint()
-	t.Access, t.Expiry = access, time.Now().Add(time.Hour)
-	return t, err
+func (a *authority) Refresh(context.Context, connect.Token) (connect.Token, error) {
+	return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 }
 
 func (a *authority) Revoke(_ context.Context, t connect.Token) error {
@@ -268,14 +262,6 @@ func (c *chain) consented(subject string) setup.Consent {
 	return setup.Consent{
 		Token: connect.Token{Access: connect.Secret(access), Refresh: connect.Secret("refresh-" + subject), Expiry: time.Now().Add(time.Hour)},
 		Email: owner, Subject: subject,
-	}
-}
-
-// refreshing lets the user's tokens be refreshed.
-func (c *chain) refreshing() {
-	c.consent.mint = func() (connect.Secret, error) {
-		access, err := c.google.MintToken(owner)
-		return connect.Secret(access), err
 	}
 }
 
