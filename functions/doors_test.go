@@ -207,6 +207,48 @@ func TestABackendMustNameTheUser(t *testing.T) {
 	}
 }
 
+// A user who names another anywhere in a request is refused by every function:
+// what reads the name of another may one day believe it.
+func TestNobodySpeaksForAnother(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "oidc")
+	mine := h.token(h.google, backendAccount, userAudience, 0)
+	ask := func(method, target, body, token string) int {
+		r := httptest.NewRequestWithContext(t.Context(), method, target, http.NoBody)
+		if body != "" {
+			r = httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+		}
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := httptest.NewRecorder()
+		h.gateway.ServeHTTP(w, r)
+		return w.Code
+	}
+	for _, f := range functions.Table() {
+		if f.Caller != functions.CallerUser {
+			continue
+		}
+		for _, route := range f.Routes {
+			path := strings.ReplaceAll(route.Path, "{task_id}", "task")
+			if code := ask(route.Method, path+"?userId=victim", "", mine); code != http.StatusForbidden {
+				t.Errorf("%s %s with another's userId in its query was answered %d", route.Method, path, code)
+			}
+			if route.Method != http.MethodPost {
+				continue
+			}
+			if code := ask(route.Method, path, `{"userId":"victim"}`, mine); code != http.StatusForbidden {
+				t.Errorf("%s %s with another's userId in its body was answered %d", route.Method, path, code)
+			}
+			// What is wrong with a body is said to nobody but a user.
+			if code := ask(route.Method, path, "{", ""); code != http.StatusUnauthorized {
+				t.Errorf("%s %s with a broken body of nobody was answered %d", route.Method, path, code)
+			}
+		}
+	}
+}
+
 func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 	t.Parallel()
 	const front = "https://front.example.com"

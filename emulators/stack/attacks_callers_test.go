@@ -70,7 +70,11 @@ func steal(y *system, task string) {
 				if text := string(answer.Body); strings.Contains(text, "project-00") && !strings.Contains(text, "selected_project_ids holds") && !strings.Contains(text, "is not one of the connection's") || strings.Contains(text, owner) || strings.Contains(text, task) {
 					y.t.Errorf("%s %s answered the attacker %d %s", r.Method, path, answer.Status, text)
 				}
-				if f.Name == "status" && answer.Status != http.StatusNotFound {
+				want := http.StatusNotFound
+				if strings.Contains(query, "userId") {
+					want = http.StatusForbidden
+				}
+				if f.Name == "status" && answer.Status != want {
 					y.t.Errorf("%s answered the attacker %d", path, answer.Status)
 				}
 			}

@@ -18,12 +18,12 @@ func sessionFixation(y *system) {
 	if login := y.callback(back, nil); login != "gcp_other_browser" {
 		y.t.Errorf("the victim's browser is told %s", login)
 	}
-	y.unharmed(before, spent{logins: 1})
+	y.unharmed(before, spent{used: 1})
 	// Nor does the attacker's own browser get anything of it: the login is used up.
 	if login := y.callback(back, cookie); login != "gcp_expired" {
 		y.t.Errorf("the attacker's browser is told %s", login)
 	}
-	y.unharmed(before, spent{logins: 1})
+	y.unharmed(before, spent{used: 1})
 	y.unconnected(victim, attacker)
 }
 
@@ -36,7 +36,7 @@ func sessionFixationAmongTabs(y *system) {
 	if login := y.callback(back, own); login != "gcp_other_browser" {
 		y.t.Errorf("the victim's browser is told %s", login)
 	}
-	y.unharmed(before, spent{logins: 1})
+	y.unharmed(before, spent{used: 1})
 	y.unconnected(victim, attacker)
 }
 
@@ -135,7 +135,7 @@ func injectedCodes(y *system) {
 		if login := y.callback(parameters, cookie); login != "gcp_failed" {
 			y.t.Errorf("%s: the browser is told %s", name, login)
 		}
-		y.unharmed(before, spent{logins: 1, codes: 1})
+		y.unharmed(before, spent{used: 1, codes: 1})
 		y.unconnected(victim, attacker)
 	}
 	inject("the attacker's code in the victim's browser", victim, func(*url.URL) string {
@@ -204,7 +204,7 @@ func forgedCookies(y *system) {
 		if login := y.callback(back, forged); login != "gcp_other_browser" {
 			y.t.Errorf("a cookie that is %s is told %s", name, login)
 		}
-		y.unharmed(before, spent{logins: 1})
+		y.unharmed(before, spent{used: 1})
 	}
 	y.unconnected(victim, attacker)
 }
@@ -245,7 +245,7 @@ func foreignIDTokens(y *system) {
 		if login := y.callback(back, cookie); login != "gcp_failed" {
 			y.t.Errorf("an id_token that is %s is told %s", name, login)
 		}
-		y.unharmed(before, spent{logins: 1, codes: 1, tokens: true})
+		y.unharmed(before, spent{used: 1, codes: 1, tokens: true})
 	}
 	// The code has the challenge of the victim's login, so that PKCE lets it
 	// pass; the nonce in the id_token is of another.
@@ -257,7 +257,7 @@ func foreignIDTokens(y *system) {
 		if login := y.callback(url.Values{"state": {address.Query().Get("state")}, "code": {code}}, cookie); login != "gcp_failed" {
 			y.t.Errorf("a code with %s nonce is told %s", name, login)
 		}
-		y.unharmed(before, spent{logins: 1, codes: 1, tokens: true})
+		y.unharmed(before, spent{used: 1, codes: 1, tokens: true})
 	}
 	y.unconnected(victim)
 }

@@ -42,7 +42,7 @@ const backendAccount = "backend@aurora-platform.iam.gserviceaccount.com"
 func attacks() []attack {
 	secure := map[string]string{"NEXT_PUBLIC_BACKEND_URL": "https://backend.example"}
 	backend := map[string]string{"AUTH": "backend", "BACKEND_SERVICE_ACCOUNTS": backendAccount, "HOST": "127.0.0.1"}
-	return []attack{
+	return append(confirmAttacks(), []attack{
 		{name: "session fixation", run: sessionFixation},
 		{name: "session fixation of a browser with a login of its own", run: sessionFixationAmongTabs},
 		{name: "replay of a callback", run: replay},
@@ -62,7 +62,7 @@ func attacks() []attack {
 		{name: "pages of other origins", run: foreignPages},
 		{name: "forged tasks where callers show tokens", run: forgedTasksWithTokens, environment: backend, callers: true},
 		{name: "a forged backend", run: forgedBackend, environment: backend, callers: true},
-	}
+	}...)
 }
 
 // evil is a Google with two projects of the victim and one of the attacker,
@@ -142,7 +142,8 @@ func (y *system) state() state {
 
 // spent is what an attack may use up, to no avail.
 type spent struct {
-	logins int64 // begun or used up
+	logins int64 // begun
+	used   int64 // used up and forgotten
 	codes  int   // offered to Google
 	tokens bool  // given by Google for them, and dropped
 }
@@ -151,7 +152,8 @@ type spent struct {
 func (y *system) unharmed(before state, but spent) {
 	y.t.Helper()
 	after := y.state()
-	before.Writes += but.logins
+	before.Writes += but.logins + but.used
+	before.Deletes += but.used
 	before.Exchanges += but.codes
 	if but.tokens {
 		before.Consents = after.Consents
@@ -259,7 +261,7 @@ func (y *system) callback(parameters url.Values, cookie *http.Cookie, header ...
 	if err != nil {
 		y.t.Error(err)
 	}
-	if query.Get("login") != "gcp_setup_pending" && len(query) != 1 {
+	if login := query.Get("login"); login != "gcp_setup_pending" && login != "gcp_confirm" && len(query) != 1 {
 		y.t.Errorf("a login that failed tells the frontend %s", told)
 	}
 	return query.Get("login")

@@ -108,7 +108,7 @@ func testRealHappyPath(t *testing.T, shared services) {
 		if counts.Tasks > executions {
 			t.Errorf("%d executions took %d tasks", executions, counts.Tasks)
 		}
-		const login = 5 // created, consumed, known whose it is, turned into a setup, deleted
+		const login = 5 // created, consumed, given its owner, turned into a setup, deleted
 		if counts.Transactions > 2*executions+login {
 			t.Errorf("%d executions took %d transactions", executions, counts.Transactions)
 		}

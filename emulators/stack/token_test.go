@@ -247,9 +247,46 @@ func TestTokensWhileGoogleIsAway(t *testing.T) {
 		y.token(http.StatusServiceUnavailable, map[string]any{"userId": "user-1", "mode": "ask"})
 		y.Google.ClearFaults()
 		y.token(http.StatusOK, map[string]any{"userId": "user-1", "mode": "ask"})
-		// An account that is gone is not set up.
 		y.token(http.StatusOK, map[string]any{"userId": "user-1", "mode": "agent"})
 	})
+}
+
+// What the user can mend by another setup, or by waiting, is a conflict: not a
+// denial, and not a failure of Aurora.
+func TestThereAreNoTokensOfAnAccountThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	for name, breakIt := range map[string]func(*system, string){
+		"that is gone": func(y *system, email string) {
+			y.as(owner, http.MethodDelete, "/iam/v1/projects/project-001/serviceAccounts/"+email, nil)
+		},
+		"that nobody may impersonate": func(y *system, _ string) {
+			if err := y.Google.AddFault(google.Fault{Method: "iamcredentials.*", Code: 403}); err != nil {
+				y.t.Fatal(err)
+			}
+		},
+		"that Google does not know yet": func(y *system, _ string) {
+			if err := y.Google.AddFault(google.Fault{Method: "iamcredentials.*", Code: 404}); err != nil {
+				y.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, twoWithPlatform(), nil, func(y *system) {
+				y.wantSuccess(y.complete(), 2, 2)
+				if err := y.Idle(y.t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				ask := y.token(http.StatusOK, map[string]any{"userId": "user-1", "mode": "ask"})
+				time.Sleep(time.Hour) // no token is kept
+				breakIt(y, ask.Email)
+				if answer := y.token(http.StatusConflict, map[string]any{"userId": "user-1", "mode": "ask"}); answer.Code != "failed_precondition" {
+					t.Errorf("the error is %q", answer.Code)
+				}
+				y.call(http.StatusOK, http.MethodGet, "/api/gcp/connection", nil, nil)
+			})
+		})
+	}
 }
 
 func TestThereAreNoTokensBeforeASetup(t *testing.T) {

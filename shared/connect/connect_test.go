@@ -58,6 +58,25 @@ func TestDisconnectKeepsWhatARepetitionNeeds(t *testing.T) {
 	}
 }
 
+// Whoever sees the Vault's paths learns neither whose tokens they are nor which
+// are of one user, not even by trying out names.
+func TestThePathOfTokensSaysNothingOfTheirUser(t *testing.T) {
+	t.Parallel()
+	const user = "customer@example.com"
+	one, two := connect.NewLogin(user, "", "s", "", time.Now()).Tokens(), connect.NewLogin(user, "", "t", "", time.Now()).Tokens()
+	for i := range len(one) - 7 {
+		if part := string(one[i : i+8]); strings.Contains(string(two), part) || strings.Contains(connect.Hash(user), part) || strings.Contains(user, part) {
+			t.Errorf("%s and %s share %q with each other or with the user", one, two, part)
+		}
+	}
+	// Those of the release before this one stay where they are.
+	old := connect.NewLogin(user, "", "s", "", time.Now())
+	old.Version = 1
+	if ref := string(old.Tokens()); ref != connect.Hash(user)[:32]+"/"+old.ID {
+		t.Errorf("the tokens of the release before are at %s", ref)
+	}
+}
+
 func TestEndIsFinal(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -2,10 +2,14 @@ package identity_test
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gcpconnect/emulators/google"
@@ -64,6 +68,9 @@ func TestTokensThatAreNotGood(t *testing.T) {
 	c.ahead = -61 * time.Minute
 	expired := token(t, s, audience)
 	c.ahead = 0
+	encode := base64.RawURLEncoding.EncodeToString
+	// Its algorithm, key and issuer are the words for keys that cannot be read.
+	words := connect.Secret(encode([]byte(`{"alg":"fetching keys","kid":"fetching keys"}`)) + "." + encode([]byte(`{"iss":"failed to verify signature: fetching keys"}`)) + "." + encode([]byte("fetching keys")))
 	for name, bad := range map[string]connect.Secret{
 		"nothing":                  "",
 		"a text":                   "very-secret-text",
@@ -74,6 +81,7 @@ func TestTokensThatAreNotGood(t *testing.T) {
 		"with another's signature": connect.Secret(parts[0] + "." + parts[1] + "." + strings.Split(token(t, s, "x").Reveal(), ".")[2]),
 		"with other claims":        connect.Secret(parts[0] + "." + strings.Split(token(t, s, "x").Reveal(), ".")[1] + "." + parts[2]),
 		"without a signature":      connect.Secret(parts[0] + "." + parts[1] + "."),
+		"with words of a verifier": words,
 		"too long":                 good + connect.Secret(strings.Repeat("x", 20<<10)),
 	} {
 		who, err := v.Verify(t.Context(), bad)
@@ -86,6 +94,24 @@ func TestTokensThatAreNotGood(t *testing.T) {
 				t.Errorf("%s: the error holds the token: %v", name, err)
 			}
 		}
+	}
+}
+
+func TestKeysRotate(t *testing.T) {
+	t.Parallel()
+	s, v := signer(t, &clock{})
+	old := token(t, s, audience)
+	for range 3 {
+		if _, err := v.Verify(t.Context(), token(t, s, audience)); err != nil {
+			t.Errorf("a token by the key of the day: %v", err)
+		}
+		s.RotateKeys()
+	}
+	if _, err := v.Verify(t.Context(), token(t, s, audience)); err != nil {
+		t.Errorf("a token by the newest key: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), old); connect.CodeOf(err) != connect.Unauthenticated {
+		t.Errorf("a token by a key that is no more: %v", err)
 	}
 }
 
@@ -141,4 +167,47 @@ func TestAnIssuerIsDiscoveredWhenItIsThere(t *testing.T) {
 	if who, err := v.Verify(t.Context(), token(t, s, "aurora")); err != nil || who.Subject == "" {
 		t.Errorf("when it is back: %+v, %v", who, err)
 	}
+}
+
+// An issuer that takes the call and does not answer is asked once for all who
+// wait, and each waits as long as its own time allows.
+func TestAnIssuerThatHangsDoesNotQueueItsCallers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := google.NewServer(google.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := token(t, s, audience)
+		var asked atomic.Int64
+		v := identity.New(identity.Options{Issuer: "https://issuer.test", Audiences: []string{audience}, Transport: hanging{&asked}})
+		began := time.Now()
+		var callers sync.WaitGroup
+		for i := range 5 {
+			callers.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i+1)*time.Second)
+				defer cancel()
+				if _, err := v.Verify(ctx, good); connect.CodeOf(err) != connect.Unavailable {
+					t.Errorf("error = %v", err)
+				}
+				if took := time.Since(began); took != time.Duration(i+1)*time.Second {
+					t.Errorf("caller %d waited %v", i+1, took)
+				}
+			})
+		}
+		callers.Wait()
+		if asked.Load() != 1 {
+			t.Errorf("the issuer was asked %d times", asked.Load())
+		}
+		time.Sleep(time.Minute) // until the call is given up
+	})
+}
+
+// hanging answers when the caller has gone.
+type hanging struct{ asked *atomic.Int64 }
+
+func (h hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	h.asked.Add(1)
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	emulated "gcpconnect/emulators/google"
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/google"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/setup"
@@ -31,6 +33,9 @@ type chain struct {
 	store   *store
 	vault   *vault
 	queue   *queue
+	consent *authority
+	// between, if there is one, comes between the chain and its store, Vault and queue.
+	between connecttest.Hook
 	// afterCall, if there is one, runs after each call that Google has answered.
 	afterCall func()
 }
@@ -61,6 +66,7 @@ type store struct {
 	mu                 sync.Mutex
 	beforeSaveChanges  func([]connect.Change) error
 	beforeConnection   func() error
+	unreadable         string // the user whose connection cannot be read
 	afterUpdateSetup   func()
 	afterSaveResources func()
 }
@@ -72,6 +78,13 @@ func (s *store) UpdateConnection(ctx context.Context, userID string, fn func(*co
 		}
 	}
 	return s.Store.UpdateConnection(ctx, userID, fn)
+}
+
+func (s *store) Connection(ctx context.Context, userID string) (*connect.Connection, error) {
+	if userID == s.unreadable {
+		return nil, connect.Errorf(connect.Internal, "this document cannot be decoded")
+	}
+	return s.Store.Connection(ctx, userID)
 }
 
 func (s *store) UpdateSetup(ctx context.Context, id string, fn func(*connect.Connection, *connect.Setup) error) (*connect.Connection, *connect.Setup, error) {
@@ -157,14 +170,27 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// noRefresh is for tests that end before the first token does.
-type noRefresh struct{}
+// authority refreshes nothing, for tests end before the first token does, and
+// revokes what it is asked to, unless it is away.
+type authority struct {
+	mu      sync.Mutex
+	away    bool
+	revoked []connect.Secret // refresh tokens
+}
 
-func (noRefresh) Refresh(context.Context, connect.Token) (connect.Token, error) {
+func (a *authority) Refresh(context.Context, connect.Token) (connect.Token, error) {
 	return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 }
 
-func (noRefresh) Revoke(context.Context, connect.Token) error { return nil }
+func (a *authority) Revoke(_ context.Context, t connect.Token) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.away {
+		return connect.Errorf(connect.Unavailable, "Google is away")
+	}
+	a.revoked = append(a.revoked, t.Refresh)
+	return nil
+}
 
 // run makes a chain over an emulated Google with n projects, in a bubble, with
 // a setup that is about to begin.
@@ -197,17 +223,20 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, vault: &vault{Vault: memory.NewVault(), held: map[connect.TokenRef]bool{}}, queue: &queue{}}
+		c := &chain{t: t, google: server, store: &store{Store: memory.NewStore()}, vault: &vault{Vault: memory.NewVault(), held: map[connect.TokenRef]bool{}}, queue: &queue{}, consent: &authority{}}
 		cloud, err := google.New(google.Options{Endpoints: google.EndpointsUnder("http://google.test"), Transport: direct{server, c}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		access, err := server.MintToken(owner)
-		if err != nil {
-			t.Fatal(err)
-		}
+		hook := connecttest.Hook(func(ctx context.Context, m connecttest.Moment) error {
+			if c.between == nil {
+				return nil
+			}
+			return c.between(ctx, m)
+		})
 		parts := setup.Parts{
-			Store: c.store, Queue: c.queue, Google: cloud, Tokens: setup.NewCredentials(c.vault, noRefresh{}, nil, slog.New(slog.DiscardHandler)),
+			Store: hook.Store(c.store), Queue: hook.Queue(c.queue), Google: cloud,
+			Tokens: setup.NewCredentials(hook.Vault(c.vault), c.consent, nil, slog.New(slog.DiscardHandler)),
 			Settings: setup.Settings{
 				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
 				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3, GiveUpAfter: time.Hour,
@@ -215,14 +244,76 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			Log: slog.New(slog.DiscardHandler),
 		}
 		c.Runner, c.service = &setup.Runner{Parts: parts}, &setup.Service{Parts: parts}
-		made, err := c.service.Connect(t.Context(), c.login("user-1"), setup.Consent{
-			Token: connect.Token{Access: connect.Secret(access), Refresh: "r", Expiry: time.Now().Add(time.Hour)}, Email: owner, Subject: "1",
-		})
+		made, err := c.service.Connect(t.Context(), c.login("user-1"), c.consented("1"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		body(c, made)
 	})
+}
+
+// consented is the owner's consent, as the Google account of a subject.
+func (c *chain) consented(subject string) setup.Consent {
+	c.t.Helper()
+	access, err := c.google.MintToken(owner)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return setup.Consent{
+		Token: connect.Token{Access: connect.Secret(access), Refresh: connect.Secret("refresh-" + subject), Expiry: time.Now().Add(time.Hour)},
+		Email: owner, Subject: subject,
+	}
+}
+
+// dieAt has the process die when a moment that begins so comes for the nth time: from then on
+// nothing that it does in store, Vault and queue has an effect, until a new one
+// starts.
+func (c *chain) dieAt(moment string, nth int) {
+	var mu sync.Mutex
+	dead := false
+	c.between = func(_ context.Context, m connecttest.Moment) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.HasPrefix(m.String(), moment) {
+			nth--
+		}
+		if dead = dead || nth <= 0; dead {
+			return connect.Errorf(connect.Unavailable, "the process is dead")
+		}
+		return nil
+	}
+}
+
+// restart starts a new process, when the leases of one that died are over.
+func (c *chain) restart() {
+	c.between = nil
+	time.Sleep(2 * time.Minute)
+}
+
+// fault has Google fail.
+func (c *chain) fault(f emulated.Fault) {
+	c.t.Helper()
+	if err := c.google.AddFault(f); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// cloud is Google as the owner sees it by other means than Aurora's.
+func (c *chain) cloud() setup.Cloud {
+	c.t.Helper()
+	access, err := c.google.MintToken(owner)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.Google.As(minted(access))
+}
+
+type minted connect.Secret
+
+func (m minted) Token(context.Context) (connect.Secret, error) { return connect.Secret(m), nil }
+
+func (m minted) Renew(context.Context, connect.Secret) (connect.Secret, error) {
+	return connect.Secret(m), nil
 }
 
 // login is a login that comes back from Google at this moment.

@@ -22,12 +22,18 @@ type vault struct {
 	version int
 	reads   int
 	before  func() // runs before a Put: another instance comes between
+	gone    bool   // a disconnect has deleted the token
+	slow    time.Duration
 }
 
 func (v *vault) Get(context.Context, connect.TokenRef) (connect.Token, int, error) {
+	time.Sleep(v.slow)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.reads++
+	if v.gone {
+		return connect.Token{}, 0, connect.Errorf(connect.NotFound, "no token")
+	}
 	return v.token, v.version, nil
 }
 
@@ -38,7 +44,7 @@ func (v *vault) Put(_ context.Context, _ connect.TokenRef, t connect.Token, vers
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if version != v.version {
+	if v.gone || version != v.version {
 		return 0, connect.Errorf(connect.Conflict, "another version")
 	}
 	v.token, v.version = t, v.version+1
@@ -117,6 +123,64 @@ func TestTwoInstancesThatRefreshAtOnceKeepOneToken(t *testing.T) {
 	if err != nil || token.Reveal() != "other" || v.token.Access.Reveal() != "other" {
 		t.Errorf("token %q, stored %q, %v, want the one that was stored first", token.Reveal(), v.token.Access.Reveal(), err)
 	}
+}
+
+// The tokens are gone when the refreshed one comes: what it would give is of a
+// connection that is no more.
+func TestARefreshThatADisconnectHasOvertakenGivesNothing(t *testing.T) {
+	t.Parallel()
+	v := &vault{token: connect.Token{Access: "old", Refresh: "r"}, version: 1}
+	v.before = func() { v.gone = true }
+	c := NewCredentials(v, &counter{}, nil, slog.Default())
+	if token, err := c.User("ref").Token(t.Context()); connect.CodeOf(err) != connect.NeedsReauth || token != "" {
+		t.Errorf("token %q, %v", token.Reveal(), err)
+	}
+	if len(c.unsaved) > 0 {
+		t.Error("the refreshed token is kept")
+	}
+}
+
+// While a token is read for one source, many others come whose call with that
+// token was rejected.
+func TestRenewalsBesideAReadRefreshOnceAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{token: connect.Token{Access: "rejected", Refresh: "r", Expiry: time.Now().Add(time.Hour)}, version: 1, slow: time.Second}
+		var mu sync.Mutex
+		atOnce, most, n := 0, 0, 0
+		r := &refreshing{do: func(t connect.Token) (connect.Token, error) {
+			mu.Lock()
+			atOnce++
+			n++
+			most = max(most, atOnce)
+			t.Access, t.Expiry = connect.Secret(fmt.Sprint("fresh-", n)), time.Now().Add(time.Hour)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			atOnce--
+			return t, nil
+		}}
+		c := NewCredentials(v, r, nil, slog.Default())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := c.User("ref").Token(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		for range 16 {
+			group.Go(func() {
+				if token, err := c.User("ref").Renew(t.Context(), "rejected"); err != nil || token != "fresh-1" {
+					t.Errorf("token %q, %v", token.Reveal(), err)
+				}
+			})
+		}
+		group.Wait()
+		if most != 1 || n != 1 {
+			t.Errorf("%d refreshes, %d at once", n, most)
+		}
+	})
 }
 
 func TestRejectedTokenIsRenewed(t *testing.T) {

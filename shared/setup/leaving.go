@@ -137,7 +137,7 @@ func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error
 		return fmt.Errorf("list logins: %w", err)
 	}
 	return forAll(ctx, logins, func(ctx context.Context, l *connect.Login) error {
-		if l.CreatedAt.After(c.LeftAt) {
+		if !l.CreatedAt.Before(c.LeftAt) {
 			return nil
 		}
 		return s.settle(ctx, l, c, false)

@@ -112,9 +112,6 @@ func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() 
 	if err := l.plan(ctx, changes); err != nil {
 		return err
 	}
-	if err := l.adopt(ctx, changes, connect.ChangeRefused); err != nil {
-		return err
-	}
 	err := do()
 	switch {
 	case err == nil:
@@ -128,10 +125,14 @@ func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() 
 	return err
 }
 
-// plan records changes that are about to be made.
+// plan records changes that are about to be made: if setups before this one had
+// planned them, they did not happen then.
 func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
 		return fmt.Errorf("record planned changes: %w", err)
+	}
+	if err := l.adopt(ctx, changes, connect.ChangeRefused); err != nil {
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -92,50 +93,83 @@ type AccessChange struct {
 	Err     error // why it is not so
 }
 
+// accessTimeout bounds changes to the access of projects, and accessHold is for
+// how long after their beginning setups and removals that are made meanwhile
+// wait. It is longer, as a lease is: no call is at work any more when another
+// begins. Both are shorter than the function's own limit.
+const (
+	accessTimeout = 70 * time.Second
+	accessHold    = 80 * time.Second
+)
+
 // SetAccess gives or takes the roles of Aurora's accounts in the connection's
 // projects. What stands already is not written. It returns each change with
 // its own outcome; the error is of what kept all of them from being tried.
 func (s *Service) SetAccess(ctx context.Context, userID string, changes []AccessChange) ([]AccessChange, error) {
-	c, err := s.connection(ctx, userID)
+	held := time.Now().Add(accessHold).Truncate(time.Microsecond) // as a store keeps it
+	working, cancel := context.WithTimeout(ctx, accessTimeout)
+	defer cancel()
+	var before time.Time // until when another change like this may be at work
+	c, err := s.Store.UpdateConnection(working, userID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
+		switch {
+		case !now.Connected:
+			return nil, errNotConnected()
+		case running(current):
+			return nil, errRunning()
+		}
+		for i, change := range changes {
+			if now.Project(change.ID) == nil {
+				return nil, connect.Errorf(connect.Invalid, "projects[%d].projectId %q is not one of the connection's projects. Select it first.", i, change.ID)
+			}
+		}
+		before = now.BusyUntil
+		now.WaitUntil(held)
+		return nil, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.idle(ctx, c); err != nil {
-		return nil, err
-	}
-	for i, change := range changes {
-		if c.Project(change.ID) == nil {
-			return nil, connect.Errorf(connect.Invalid, "projects[%d].projectId %q is not one of the connection's projects. Select it first.", i, change.ID)
+	worked := s.changeAccess(working, c, changes)
+	// What it came to is recorded even when its own time is up.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+		if now.Generation != c.Generation {
+			return nil, errNotConnected()
 		}
+		if now.BusyUntil.Equal(held) {
+			now.BusyUntil = before
+		}
+		now.NeedsReauth = now.NeedsReauth || connect.CodeOf(worked) == connect.NeedsReauth
+		for _, change := range changes {
+			if p := now.Project(change.ID); p != nil && worked == nil && change.Err == nil {
+				p.Enabled = change.Enabled
+			}
+		}
+		return nil, nil
+	})
+	switch {
+	case worked != nil:
+		return nil, worked
+	case err != nil:
+		return nil, fmt.Errorf("record access: %w", err)
 	}
+	return changes, nil
+}
+
+// changeAccess makes changes at Google, and notes in each why it could not be
+// made. It fails when that is the user's tokens.
+func (s *Service) changeAccess(ctx context.Context, c *connect.Connection, changes []AccessChange) error {
 	cloud := s.as(c)
 	grants := grantsOf(c.Accounts, &s.Settings)
-	book := &ledger{store: s.Store, userID: userID, salt: connect.NewID(), last: true}
-	err = concurrently(ctx, len(changes), func(ctx context.Context, i int) error {
+	book := &ledger{store: s.Store, userID: c.UserID, salt: connect.NewID(), last: true}
+	return concurrently(ctx, len(changes), func(ctx context.Context, i int) error {
 		change := &changes[i]
-		_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, access(userID, grants, change.Enabled))
+		_, err := projectPolicy(cloud, book, change.ID).ensure(ctx, access(c.UserID, grants, change.Enabled))
 		if connect.CodeOf(err) == connect.NeedsReauth {
 			return err
 		}
 		change.Err = accessError(change.ID, err) // kept beside its project
 		return nil
 	})
-	if err != nil {
-		return nil, s.noted(ctx, c, err)
-	}
-	_, err = s.Store.UpdateConnection(ctx, userID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-		if now.Generation != c.Generation {
-			return nil, errNotConnected()
-		}
-		for _, change := range changes {
-			if p := now.Project(change.ID); p != nil && change.Err == nil {
-				p.Enabled = change.Enabled
-			}
-		}
-		return nil, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("record access: %w", err)
-	}
-	return changes, nil
 }

@@ -23,17 +23,8 @@ const stepRemove = "remove-access"
 // that first of all.
 func removeAccess(ctx context.Context, r *Run) error {
 	s := r.Setup
-	if s.Projects == nil {
-		if err := r.forgetResources(ctx, r.Connection); err != nil {
-			return err
-		}
-		if err := r.findChanges(ctx); err != nil {
-			return err
-		}
-		// What stood is not found again once some of it is undone.
-		if err := r.save(ctx); err != nil {
-			return err
-		}
+	if err := r.takeStock(ctx); err != nil {
+		return err
 	}
 	phases := []struct {
 		due  connect.Outcome
@@ -81,6 +72,26 @@ func removeAccess(ctx context.Context, r *Run) error {
 	}
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Tokens = "" })
 	return nil
+}
+
+// takeStock finds what there is to undo, and writes it down before anything is
+// undone: an execution that goes on after another counts what that one has
+// undone by what is missing.
+func (r *Run) takeStock(ctx context.Context) error {
+	if r.Setup.Projects == nil {
+		if err := r.forgetResources(ctx, r.Connection); err != nil {
+			return err
+		}
+		if err := r.findChanges(ctx); err != nil {
+			return err
+		}
+		return r.save(ctx)
+	}
+	left, err := r.standing(ctx, func(connect.Change) {})
+	if err == nil {
+		r.ledger.settleUndone(left)
+	}
+	return err
 }
 
 // standing counts the changes of the ledger that stand, as far as it knows, and

@@ -44,16 +44,48 @@ func (c *chain) removed(s *connect.Setup, before emulated.Snapshot) {
 		c.t.Errorf("left at Google:\n%s", strings.Join(left, "\n"))
 	}
 	for _, change := range c.changes() {
-		if change.State != connect.ChangeUndone && change.Kind != connect.ChangeEnableAPI {
+		if change.State != connect.ChangeUndone && change.Kind != connect.ChangeEnableAPI && change.Kind != connect.ChangeRemoveBinding {
 			c.t.Errorf("the change %s %s of %s is %s", change.Kind, change.Target, change.ProjectID, change.State)
 		}
 	}
+	c.wantCounted(s)
 	connection, err := c.store.Connection(c.t.Context(), "user-1")
 	if err != nil || connection.Connected || connection.Holds() || len(connection.Stale) > 0 {
 		c.t.Errorf("the connection is %+v, %v", connection, err)
 	}
 	if n := len(c.vault.held); n != 0 {
 		c.t.Errorf("%d tokens are in the vault", n)
+	}
+}
+
+// wantCounted fails unless a removal counts what the ledger says is undone.
+func (c *chain) wantCounted(s *connect.Setup) {
+	c.t.Helper()
+	undone := 0
+	for _, change := range c.changes() {
+		if change.State == connect.ChangeUndone {
+			undone++
+		}
+	}
+	if s.ChangesMade != undone || undone == 0 {
+		c.t.Errorf("the removal counts %d changes, and the ledger has %d that are undone", s.ChangesMade, undone)
+	}
+}
+
+// discovered stores a resource as if it had been discovered.
+func (c *chain) discovered() {
+	c.t.Helper()
+	if err := c.store.SaveResources(c.t.Context(), "user-1", []connect.Resource{{ID: "r", ProjectID: "project-1", Type: "t", Name: "n"}}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// wantForgotten fails if there are resources.
+func (c *chain) wantForgotten() {
+	c.t.Helper()
+	page, _, err := c.store.Resources(c.t.Context(), "user-1", connect.ResourceQuery{})
+	if err != nil || len(page) > 0 {
+		c.t.Errorf("%d resources are left, %v", len(page), err)
 	}
 }
 
@@ -100,26 +132,252 @@ func TestARemovalThatIsCutOffAnywhereEndsAllTheSame(t *testing.T) {
 	}
 }
 
-func TestARemovalWhoseCommitIsLostEndsAllTheSame(t *testing.T) {
+// The process dies at each of its writes to the setup in turn: when it has
+// claimed it, found what there is to undo, undone it, and given the tokens up.
+func TestARemovalThatDiesAnywhereEndsAllTheSame(t *testing.T) {
 	t.Parallel()
-	run(t, 2, func(c *chain, made *connect.Setup) {
-		if s := c.finish(made.ID); s.State != connect.StateSucceeded {
-			t.Fatalf("setup ended with %s", s.State)
+	for nth, where := range []string{"with its claim", "before anything is undone", "when all is undone", "when the tokens are gone"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			run(t, 2, func(c *chain, made *connect.Setup) {
+				before := c.google.Snapshot()
+				c.finish(made.ID)
+				removal := c.remove()
+				c.dieAt("before store UpdateSetup", nth+1)
+				if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
+					t.Errorf("error = %v", err)
+				}
+				c.restart()
+				c.google.ClearCalls()
+				s := c.finish(removal.ID)
+				if calls := c.google.CallCounts(); where == "when the tokens are gone" && calls.Total != 0 {
+					t.Errorf("what was done was asked for again: %v", calls.ByMethod)
+				}
+				c.removed(s, before)
+			})
+		})
+	}
+}
+
+// The task cannot be enqueued: the removal is not lost with it, and neither are
+// the tokens that it needs.
+func TestARemovalThatCouldNotBeStartedIsStartedLater(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]func(*chain){
+		"by the user, who asks again": func(c *chain) { c.remove() },
+		"by the sweep": func(c *chain) {
+			time.Sleep(connect.Patience + time.Minute)
+			c.sweep(1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, 1, func(c *chain, made *connect.Setup) {
+				before := c.google.Snapshot()
+				c.finish(made.ID)
+				c.discovered()
+				c.lose()
+				c.queue.fail = connect.Errorf(connect.Unavailable, "the queue is down")
+				removal, err := c.service.Remove(c.t.Context(), "user-1", false)
+				if connect.CodeOf(err) != connect.Unavailable || len(c.queue.tasks) > 0 {
+					t.Fatalf("error %v, and %d tasks", err, len(c.queue.tasks))
+				}
+				again(c)
+				c.removed(c.finish(removal.ID), before)
+				c.wantForgotten()
+			})
+		})
+	}
+}
+
+func TestARemovalForgetsWhatWasDiscovered(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, made *connect.Setup) {
+		before := c.google.Snapshot()
+		c.finish(made.ID)
+		c.discovered()
+		removal := c.remove()
+		c.dieAt("before store DeleteResources", 1)
+		if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
+			t.Errorf("error = %v", err)
+		}
+		c.restart()
+		c.removed(c.finish(removal.ID), before)
+		c.wantForgotten()
+		if again := c.remove(); again.ID != removal.ID {
+			t.Errorf("after its end it is %s, was %s", again.ID, removal.ID)
+		}
+	})
+}
+
+// Somebody is at work for the connection when the user leaves, and finds out
+// only when the call is back. The removal begins when that must have ended, and
+// undoes it too.
+func TestARemovalWaitsForWhatIsStillAtWork(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, step, method string }{
+		{"roles that are given", "grant-access", "cloudresourcemanager.projects.setIamPolicy"},
+		{"accounts that are made", "create-service-accounts", "iam.serviceAccounts.create"},
+		{"an organization policy that is set", "update-org-policies", "orgpolicy.policies.create"},
+		{"access that is taken away and given", "", "cloudresourcemanager.projects.setIamPolicy"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			runWith(t, 2, restricted, func(c *chain, made *connect.Setup) {
+				before := c.google.Snapshot()
+				var work func() error
+				if tt.step != "" {
+					c.until(tt.step)
+					task := c.due()
+					work = func() error { return c.Handle(c.t.Context(), task, setup.Delivery{}) }
+				} else {
+					c.finish(made.ID)
+					if _, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-1"}}); err != nil {
+						t.Fatal(err)
+					}
+					work = func() error {
+						_, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-1", Enabled: true}, {ID: "project-2"}})
+						return err
+					}
+				}
+				c.fault(emulated.Fault{Method: tt.method, Delay: emulated.Duration(5 * time.Second), Count: 2})
+				var atWork sync.WaitGroup
+				atWork.Go(func() {
+					if err := work(); err == nil {
+						t.Error("the work that was overtaken claims success")
+					}
+				})
+				time.Sleep(time.Second)
+				s := c.finish(c.remove().ID)
+				atWork.Wait()
+				c.removed(s, before)
+			})
+		})
+	}
+}
+
+// restricted is a Google where only members of the organization's domain may
+// be given roles, which the owner may change.
+func restricted(s *emulated.Scenario) {
+	s.Organizations[0].Bindings = []emulated.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
+	s.Organizations[0].OrgPolicies = map[string]emulated.PolicySpec{memberDomains: ownDomain}
+}
+
+const memberDomains = "iam.allowedPolicyMemberDomains"
+
+var ownDomain = emulated.PolicySpec{Rules: []emulated.PolicyRule{{Values: &emulated.StringValues{AllowedValues: []string{"C0example"}}}}}
+
+// The user connects again while the removal deletes what the new setup needs.
+func TestASetupWaitsForARemovalThatIsStillAtWork(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, made *connect.Setup) {
+		c.finish(made.ID)
+		c.remove()
+		c.fault(emulated.Fault{Method: "iam.serviceAccounts.delete", Delay: emulated.Duration(8 * time.Second)})
+		var atWork sync.WaitGroup
+		task := c.due()
+		atWork.Go(func() {
+			if err := c.Handle(c.t.Context(), task, setup.Delivery{}); err == nil {
+				t.Error("the removal that was overtaken claims success")
+			}
+		})
+		time.Sleep(time.Second)
+		next, err := c.service.Connect(c.t.Context(), c.login("user-1"), c.consented("1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := c.finish(next.ID)
+		atWork.Wait()
+		p, _ := c.google.Project("project-1")
+		if s.State != connect.StateSucceeded || s.Verified() != 1 || len(p.ServiceAccounts) != 2 {
+			t.Errorf("the setup ended with %s %s, and the project has %d accounts", s.State, s.Message, len(p.ServiceAccounts))
+		}
+	})
+}
+
+// What became of the grant is known before the tokens go, and still said when
+// the execution that found it out has died.
+func TestARemovalThatDiesStillSaysThatTheGrantStands(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, made *connect.Setup) {
+		c.finish(made.ID)
+		if _, err := c.service.Connect(c.t.Context(), c.login("user-2"), c.consented("1")); err != nil {
+			t.Fatal(err)
 		}
 		removal := c.remove()
-		// The tokens are gone, and the process dies before the commit.
 		c.vault.lost = connect.Errorf(connect.Unavailable, "the answer is lost")
 		if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
 			t.Errorf("error = %v", err)
 		}
-		c.google.ClearCalls()
 		s := c.finish(removal.ID)
-		if calls := c.google.CallCounts(); calls.Total != 0 {
-			t.Errorf("what was done was asked for again: %v", calls.ByMethod)
+		if s.State != connect.StateSucceeded || len(s.Warnings) != 1 || s.Warnings[0].Code != "not_revoked" {
+			t.Errorf("the removal ended with %s, %v", s.State, s.Warnings)
 		}
-		if s.State != connect.StateSucceeded {
-			t.Errorf("the removal ended with %s %s", s.State, s.Message)
+		if len(c.consent.revoked) > 0 {
+			t.Error("the other user's connection died with it")
 		}
+	})
+}
+
+func TestWhatARemovalCannotUndoItSays(t *testing.T) {
+	t.Parallel()
+	t.Run("accounts that may not be deleted can be used by nobody any more", func(t *testing.T) {
+		t.Parallel()
+		run(t, 1, func(c *chain, made *connect.Setup) {
+			before := c.google.Snapshot()
+			c.finish(made.ID)
+			c.fault(emulated.Fault{Method: "iam.serviceAccounts.delete", Code: 403})
+			s := c.finish(c.remove().ID)
+			if errs := s.Projects[0].Errors; len(errs) != 1 || strings.Count(errs[0].Message, "the service account aurora-") != 2 {
+				t.Errorf("the removal says %v", errs)
+			}
+			left := c.left(before)
+			if len(left) != 2 || !strings.HasPrefix(left[0], "+ project-1 account aurora-") || !strings.HasPrefix(left[1], "+ project-1 account aurora-") {
+				t.Errorf("left at Google:\n%s", strings.Join(left, "\n"))
+			}
+			c.wantCounted(s)
+		})
+	})
+	t.Run("conditional roles that somebody gave its accounts", func(t *testing.T) {
+		t.Parallel()
+		run(t, 1, func(c *chain, made *connect.Setup) {
+			agent := "serviceAccount:" + c.finish(made.ID).Accounts.Agent
+			p, _ := c.google.Project("project-1")
+			theirs := emulated.Binding{
+				Role: "roles/storage.admin", Members: []string{agent, "user:" + owner}, Condition: &emulated.Condition{Title: "x", Expression: "true"},
+			}
+			if err := c.google.SetPolicy("project-1", append(p.Bindings, theirs)); err != nil {
+				t.Fatal(err)
+			}
+			s := c.finish(c.remove().ID)
+			if errs := s.Projects[0].Errors; len(errs) != 1 || !strings.Contains(errs[0].Message, "the conditional grant of roles/storage.admin to "+agent) {
+				t.Errorf("the removal says %v", errs)
+			}
+			p, _ = c.google.Project("project-1")
+			if n := len(p.Bindings); n != 2 || !slices.Contains(p.Bindings[1].Members, "user:"+owner) {
+				t.Errorf("the project has %+v", p.Bindings)
+			}
+		})
+	})
+}
+
+// What somebody has taken away meanwhile counts as undone: it stands no more.
+func TestARemovalCountsWhatStandsNoMore(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, made *connect.Setup) {
+		before := c.google.Snapshot()
+		s := c.finish(made.ID)
+		p, _ := c.google.Project("project-1")
+		owners := slices.DeleteFunc(p.Bindings, func(b emulated.Binding) bool { return b.Role != "roles/owner" })
+		if err := c.google.SetPolicy("project-1", owners); err != nil {
+			t.Fatal(err)
+		}
+		for _, email := range []string{s.Accounts.Agent, s.Accounts.Ask} {
+			if err := c.cloud().DeleteAccount(c.t.Context(), "project-1", email); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.removed(c.finish(c.remove().ID), before)
 	})
 }
 

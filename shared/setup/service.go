@@ -130,10 +130,15 @@ func (s *Service) idle(ctx context.Context, c *connect.Connection) error {
 		return nil
 	case err != nil:
 		return err
-	case !current.State.Ended() && !current.Stalled(time.Now()):
+	case running(current):
 		return errRunning()
 	}
 	return nil
+}
+
+// running reports whether a setup is under way, and not stalled.
+func running(s *connect.Setup) bool {
+	return s != nil && !s.State.Ended() && !s.Stalled(time.Now())
 }
 
 // begin makes a setup for the connection as c was read, unless one is running

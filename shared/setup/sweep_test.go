@@ -1,12 +1,15 @@
 package setup_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	emulated "gcpconnect/emulators/google"
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/setup"
 )
 
@@ -61,19 +64,27 @@ func TestTheSweepGetsAStalledSetupMovingInEveryStep(t *testing.T) {
 
 func TestTheSweepGetsAStalledRemovalMoving(t *testing.T) {
 	t.Parallel()
-	run(t, 2, func(c *chain, made *connect.Setup) {
-		c.finish(made.ID)
-		removal := c.remove()
-		c.lose()
-		time.Sleep(connect.Patience + time.Second)
-		c.sweep(2)
-		if s := c.finish(removal.ID); s.State != connect.StateSucceeded {
-			t.Errorf("the removal ended with %s %s", s.State, s.Message)
-		}
-		if n := len(c.vault.held); n > 0 {
-			t.Errorf("%d tokens are left", n)
-		}
-	})
+	for name, begun := range map[string]bool{"that has not begun": false, "that has begun": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, 2, func(c *chain, made *connect.Setup) {
+				before := c.google.Snapshot()
+				c.finish(made.ID)
+				removal := c.remove()
+				if begun {
+					c.fault(emulated.Fault{Code: 503})
+					if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
+						t.Errorf("error = %v", err)
+					}
+					c.google.ClearFaults()
+				}
+				c.lose()
+				time.Sleep(connect.Patience + 2*time.Minute)
+				c.sweep(2)
+				c.removed(c.finish(removal.ID), before)
+			})
+		})
+	}
 }
 
 // What waits on purpose is not stalled, however long.
@@ -211,14 +222,29 @@ func TestOneRecordsTroubleDoesNotKeepTheSweepFromOthers(t *testing.T) {
 		if _, err := c.vault.Put(c.t.Context(), used.Tokens(), connect.Token{Refresh: "r"}, 0); err != nil {
 			t.Fatal(err)
 		}
+		// The record of the first of the logins that were not confirmed cannot be read.
+		parked := []*connect.Login{c.parked("bad", "bad"), c.parked("user-3", "3"), c.parked("user-4", "4")}
+		c.store.unreadable = "bad"
+		c.between = func(ctx context.Context, m connecttest.Moment) error { // the others are still at work when it fails
+			if m.String() == "before store UpdateLogin" {
+				time.Sleep(time.Second)
+			}
+			return ctx.Err()
+		}
 		time.Sleep(15 * time.Minute)
 		c.queue.fail = connect.Errorf(connect.Unavailable, "the queue is down")
 		if err := c.service.Sweep(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
 			t.Errorf("error = %v", err)
 		}
-		if c.vault.held[used.Tokens()] {
-			t.Error("the tokens of the login are left")
+		for _, l := range append(parked[1:], used) {
+			if c.vault.held[l.Tokens()] {
+				t.Errorf("the tokens of the login of %s are left", l.UserID)
+			}
 		}
+		if !c.vault.held[parked[0].Tokens()] {
+			t.Error("tokens were given up that may be a connection's")
+		}
+		c.store.unreadable, c.between = "", nil
 		time.Sleep(connect.Patience + time.Second) // revived, and its task not enqueued
 		c.sweep(1)
 		c.wantTruth(c.finish(made.ID))

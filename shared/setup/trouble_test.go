@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -249,6 +250,45 @@ func TestAccessThatWasTakenAwayStaysAway(t *testing.T) {
 		disable("project-1")
 		if n := bindings("project-1"); n != 0 {
 			t.Errorf("%d bindings are left", n)
+		}
+	})
+}
+
+// Of two changes to access at once, setups wait for the one that takes longer,
+// and for neither when both are done. While a setup runs there are none.
+func TestSetupsWaitForAccessAsLongAsItIsChanged(t *testing.T) {
+	t.Parallel()
+	run(t, 2, func(c *chain, made *connect.Setup) {
+		set := func(id string, want connect.Code) {
+			if _, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: id}}); connect.CodeOf(err) != want {
+				t.Errorf("changing the access of %s: %v, want %s", id, err, want)
+			}
+		}
+		busy := func() bool {
+			connection, err := c.store.Connection(c.t.Context(), "user-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return connection.BusyUntil.After(time.Now())
+		}
+		c.until("verify-permissions")
+		set("project-1", connect.Conflict)
+		c.finish(made.ID)
+		set("project-9", connect.Invalid)
+		if busy() {
+			t.Error("a change that was refused holds setups up")
+		}
+		c.fault(emulated.Fault{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-1", Delay: emulated.Duration(5 * time.Second)})
+		var both sync.WaitGroup
+		both.Go(func() { set("project-1", "") })
+		time.Sleep(time.Second)
+		set("project-2", "")
+		if !busy() {
+			t.Error("the one that takes longer is forgotten")
+		}
+		both.Wait()
+		if busy() {
+			t.Error("setups wait for nobody")
 		}
 	})
 }

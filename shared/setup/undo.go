@@ -157,7 +157,7 @@ func (u *undoing) restore(ctx context.Context, c connect.Change) (err error) {
 	for range policyTries {
 		var own OrgPolicy
 		own, err = u.r.user.OrgPolicy(ctx, u.p.ID, c.Target)
-		if connect.CodeOf(err) == connect.NotFound || err == nil && !(own.AllowsAll && setBy(c, own)) {
+		if connect.CodeOf(err) == connect.NotFound || err == nil && (!own.AllowsAll || !setBy(c, own)) {
 			return nil // what was set stands no more
 		}
 		if err == nil {
