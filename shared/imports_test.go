@@ -24,7 +24,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/discovery":           {[]string{"shared/connect"}, nil},
 	"shared/setup":               {[]string{"shared/connect"}, []string{"golang.org/x/sync"}},
 	"shared/oauth":               {[]string{"shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
-	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net"}},
+	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net", "golang.org/x/time"}},
 	"shared/memory":              {[]string{"shared/connect"}, []string{"go.opentelemetry.io/otel/propagation"}},
 	"shared/firestore":           {[]string{"shared/connect"}, []string{"cloud.google.com/go/firestore", "google.golang.org/api/option", "google.golang.org/grpc"}},
 	"shared/cloudtasks":          {[]string{"shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "github.com/googleapis/gax-go", "go.opentelemetry.io/otel/propagation", "google.golang.org/api/option", "google.golang.org/grpc", "google.golang.org/protobuf"}},

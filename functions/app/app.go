@@ -50,7 +50,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
-	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log})
+	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, PlatformQuota: cfg.PlatformQuota})
 	if err != nil {
 		return nil, fmt.Errorf("make Google clients: %w", err)
 	}

@@ -215,6 +215,10 @@ func (r *Run) conclude(step *Step, err error, d Delivery) error {
 	if err == nil || errors.As(err, new(later)) || errors.As(err, new(stop)) || errors.Is(err, errLost) {
 		return err
 	}
+	if away := paced(err); away > 0 {
+		r.log.Info("step waits for its turn at Google", "after", away)
+		return Later(away)
+	}
 	code := connect.CodeOf(err)
 	switch {
 	case code == connect.NeedsReauth:
