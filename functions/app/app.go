@@ -28,7 +28,7 @@ type App struct {
 }
 
 // New makes an App over backends, which it closes. Requests to Google go
-// through transport; nil is the default one. Close it.
+// through transport; nil is the default one, and one of their own for the APIs. Close it.
 func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, log *slog.Logger) (*App, error) {
 	settings, err := cfg.Settings()
 	if err != nil {
@@ -47,12 +47,12 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if cfg.GoogleEndpoint != "" {
 		endpoints, authorization = google.EndpointsUnder(cfg.GoogleEndpoint), oauth.EndpointsUnder(cfg.GoogleEndpoint)
 	}
-	if transport == nil {
-		transport = http.DefaultTransport
-	}
 	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, PlatformQuota: cfg.PlatformQuota})
 	if err != nil {
 		return nil, fmt.Errorf("make Google clients: %w", err)
+	}
+	if transport == nil {
+		transport = http.DefaultTransport
 	}
 	authority, err := oauth.New(oauth.Options{
 		ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
