@@ -65,6 +65,9 @@ type Store interface {
 	// Changes returns a page of the user's ledger, newest first, and the
 	// token of the next page ("" after the last).
 	Changes(ctx context.Context, userID string, q ChangeQuery) (page []Change, next string, err error)
+	// ChangesByID returns those of the entries with these IDs that there are, in
+	// no particular order. There may be hundreds.
+	ChangesByID(ctx context.Context, userID string, ids []string) ([]Change, error)
 
 	// SaveResources writes discovered resources, each under its ID. There may
 	// be thousands.

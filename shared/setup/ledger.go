@@ -166,27 +166,25 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 	return true, l.mark(ctx, done, connect.ChangeDone)
 }
 
-// mine returns which of the changes to a project this setup made in an earlier
-// execution of the step: they were counted then.
+// mine returns which of the changes this setup made in an earlier execution of
+// the step: they were counted then.
 func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
 	if !l.resumed || len(changes) == 0 {
 		return nil, nil
 	}
-	mine := map[string]bool{}
-	q := connect.ChangeQuery{SetupID: l.setupID, ProjectID: changes[0].ProjectID, State: connect.ChangeDone, PageSize: connect.MaxPageSize}
-	for {
-		page, next, err := l.store.Changes(ctx, l.userID, q)
-		if err != nil {
-			return nil, fmt.Errorf("read changes made: %w", err)
-		}
-		for _, c := range page {
-			mine[c.ID] = true
-		}
-		if next == "" {
-			return mine, nil
-		}
-		q.PageToken = next
+	ids := make([]string, len(changes))
+	for i, c := range changes {
+		ids[i] = c.ID
 	}
+	made, err := l.store.ChangesByID(ctx, l.userID, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read changes made: %w", err)
+	}
+	mine := map[string]bool{}
+	for _, c := range made {
+		mine[c.ID] = c.State == connect.ChangeDone
+	}
+	return mine, nil
 }
 
 // aboutAccounts is what changes to the two service accounts are about;

@@ -205,6 +205,10 @@ func (s *watchedStore) Changes(ctx context.Context, userID string, q connect.Cha
 	return gotTwo(ctx, s, "Changes", q.ProjectID, func() ([]connect.Change, string, error) { return s.store.Changes(ctx, userID, q) })
 }
 
+func (s *watchedStore) ChangesByID(ctx context.Context, userID string, ids []string) ([]connect.Change, error) {
+	return got(ctx, s, "ChangesByID", "", func() ([]connect.Change, error) { return s.store.ChangesByID(ctx, userID, ids) })
+}
+
 func (s *watchedStore) SaveResources(ctx context.Context, userID string, resources []connect.Resource) error {
 	return s.do(ctx, "SaveResources", "", func() error { return s.store.SaveResources(ctx, userID, resources) })
 }
