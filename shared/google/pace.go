@@ -136,12 +136,11 @@ func (p *paces) reserve(a api, consumer string, longest time.Duration) (time.Dur
 		For(setup.ReasonPaced, away)
 }
 
-// errHushed says that Google asked to be left alone. It is a failure like
-// Google's own answer would be.
+// errHushed says that Google asked to be left alone.
 func errHushed(a api, away time.Duration) error {
 	return connect.Errorf(connect.Unavailable, "Google is busy.").
 		Because(errors.New(a.name+": Google asked to be left alone")).
-		For("", away)
+		For(setup.ReasonPaced, away)
 }
 
 // heard takes note of how a call failed: of how long Google asks to be left

@@ -347,7 +347,7 @@ func TestGoogleIsLeftAloneByAll(t *testing.T) {
 				}
 				if test.away > 0 {
 					wait, reason := away(t, err)
-					if wait != test.away || reason != "" || len(*at) != 1 {
+					if wait != test.away || reason != setup.ReasonPaced || len(*at) != 1 {
 						t.Errorf("after %d calls got %q, again after %v, want %v", len(*at), reason, wait, test.away)
 					}
 					time.Sleep(test.away)

@@ -123,8 +123,8 @@ const (
 	// ReasonBillingMissing: the API needs a billing account.
 	ReasonBillingMissing = "UREQ_PROJECT_BILLING_NOT_FOUND"
 	// ReasonPaced: Google was not asked, because this instance has used up what
-	// Google allows in a minute. There is a turn after RetryAfter: that is a
-	// wait, and no failure.
+	// Google allows in a minute, or because Google asked to be left alone. There
+	// is a turn after RetryAfter: that is a wait, and no failure.
 	ReasonPaced = "PACED"
 )
 
