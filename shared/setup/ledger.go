@@ -38,32 +38,6 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 	return c
 }
 
-// recover reads what executions before this one had planned and not marked
-// done. Whether it happened is found out by the steps, which read Google's
-// state anyway.
-func (l *ledger) recover(ctx context.Context) error {
-	l.resumed = true
-	q := connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangePlanned, PageSize: 1000}
-	for {
-		page, next, err := l.store.Changes(ctx, l.userID, q)
-		if err != nil {
-			return fmt.Errorf("read planned changes: %w", err)
-		}
-		l.mu.Lock()
-		if l.planned == nil {
-			l.planned = map[string]connect.Change{}
-		}
-		for _, c := range page {
-			l.planned[c.ID] = c
-		}
-		l.mu.Unlock()
-		if next == "" {
-			return nil
-		}
-		q.PageToken = next
-	}
-}
-
 // apply makes changes: it records them as planned, calls do, and marks them
 // done. If Google refused, they are marked refused. If it is not known what
 // happened, they stay planned, until found says that they stand; a conflict is
@@ -104,13 +78,16 @@ func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
 
 // known returns the change as an execution before this one planned it, with
 // what it had found to stand before; or the change as it is.
-func (l *ledger) known(c connect.Change) (change connect.Change, before bool) {
+func (l *ledger) known(ctx context.Context, c connect.Change) (change connect.Change, before bool, err error) {
+	if _, err := l.recall(ctx, []connect.Change{c}); err != nil {
+		return c, false, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if planned, ok := l.planned[c.ID]; ok {
-		return planned, true
+		return planned, true, nil
 	}
-	return c, false
+	return c, false, nil
 }
 
 // mark records that changes have come to a state.
@@ -146,7 +123,7 @@ func (l *ledger) mark(ctx context.Context, changes []connect.Change, state conne
 // stands. It reports whether some of them had been planned, by this execution
 // or one before it, and marks those done.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
-	mine, err := l.mine(ctx, changes)
+	mine, err := l.recall(ctx, changes)
 	if err != nil {
 		return false, err
 	}
@@ -166,9 +143,14 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 	return true, l.mark(ctx, done, connect.ChangeDone)
 }
 
-// mine returns which of the changes this setup made in an earlier execution of
-// the step: they were counted then.
-func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
+// recall reads what executions before this one have recorded of changes: it
+// keeps those that were planned and not marked done, and returns those that
+// were made, which were counted then. Whether what was planned has happened is
+// found out by the steps, which read Google's state anyway.
+//
+// Only the changes at hand are read, by their IDs: of 1,000 projects the ledger
+// has tens of thousands, most of them planned until the last step.
+func (l *ledger) recall(ctx context.Context, changes []connect.Change) (made map[string]bool, err error) {
 	if !l.resumed || len(changes) == 0 {
 		return nil, nil
 	}
@@ -176,15 +158,25 @@ func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string
 	for i, c := range changes {
 		ids[i] = c.ID
 	}
-	made, err := l.store.ChangesByID(ctx, l.userID, ids)
+	recorded, err := l.store.ChangesByID(ctx, l.userID, ids)
 	if err != nil {
-		return nil, fmt.Errorf("read changes made: %w", err)
+		return nil, fmt.Errorf("read changes recorded before: %w", err)
 	}
-	mine := map[string]bool{}
-	for _, c := range made {
-		mine[c.ID] = c.State == connect.ChangeDone
+	made = map[string]bool{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range recorded {
+		switch c.State {
+		case connect.ChangeDone:
+			made[c.ID] = true
+		case connect.ChangePlanned:
+			if l.planned == nil {
+				l.planned = map[string]connect.Change{}
+			}
+			l.planned[c.ID] = c
+		}
 	}
-	return mine, nil
+	return made, nil
 }
 
 // aboutAccounts is what changes to the two service accounts are about;

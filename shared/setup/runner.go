@@ -250,11 +250,7 @@ func (r *Run) execute(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
 	step := stepOf(r.Setup)
-	if step.writes && (r.Setup.Executions > 1 || r.Setup.Attempt > 0) {
-		if err := r.ledger.recover(ctx); err != nil {
-			return err
-		}
-	}
+	r.ledger.resumed = step.writes && (r.Setup.Executions > 1 || r.Setup.Attempt > 0)
 	return safely(func() error { return step.run(ctx, r) })
 }
 
