@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
 
-.PHONY: help demo dev test bench lint fuzz
+.PHONY: help demo dev test bench load lint fuzz
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,3 +39,6 @@ fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)
 bench: ## count calls, store operations and time of setups, and time the emulated Google's calls
 	go test -run='^$$' -bench=. -benchtime=1x ./emulators/stack
 	go test -run='^$$' -bench=. -benchtime=200x ./emulators/google
+
+load: ## put the system under load over the real services, and measure (a quarter of an hour; PROFILE=file of the functions)
+	go test -count=1 -v -timeout 45m -run TestLoad ./emulators/load -args -full -profile=$(PROFILE)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rs/cors"
+	"golang.org/x/sync/singleflight"
 
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/telemetry"
@@ -23,6 +24,7 @@ import (
 type edge struct {
 	Deps
 	function Function
+	reads    singleflight.Group // of setups, by ID
 }
 
 // handler serves a function at its paths, and at / when it has only one path,

@@ -1,6 +1,7 @@
 package functions
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -11,13 +12,15 @@ import (
 	"gcpconnect/shared/setup"
 )
 
-// status answers how far a setup is: one read, and a pure function of it.
+// status answers how far a setup is: one read, and a pure function of it. Those
+// who ask while it is being read wait for that read: when the database is slow,
+// polls that pile up do not make it slower.
 func (e *edge) status(w http.ResponseWriter, r *http.Request) error {
 	user, err := e.user(r)
 	if err != nil {
 		return err
 	}
-	s, err := e.Store.Setup(r.Context(), r.PathValue("task_id"))
+	s, err := e.readSetup(r.Context(), r.PathValue("task_id"))
 	if connect.CodeOf(err) == connect.NotFound || err == nil && s.UserID != user {
 		return connect.Errorf(connect.NotFound, "There is no such setup.")
 	}
@@ -29,6 +32,14 @@ func (e *edge) status(w http.ResponseWriter, r *http.Request) error {
 		answer.detail = renderDetail(s)
 	}
 	return e.json(w, http.StatusOK, answer)
+}
+
+// readSetup reads a setup, which is nobody's to change. The read goes on when
+// who began it leaves: the store bounds it.
+func (e *edge) readSetup(ctx context.Context, id string) (*connect.Setup, error) {
+	read, err, _ := e.reads.Do(id, func() (any, error) { return e.Store.Setup(context.WithoutCancel(ctx), id) })
+	s, _ := read.(*connect.Setup)
+	return s, err
 }
 
 // statusAnswer is the answer of GET /gcp/setup/status/{task_id}.

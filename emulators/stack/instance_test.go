@@ -22,6 +22,7 @@ import (
 
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
 )
 
@@ -177,7 +178,7 @@ func serveInstance(encoded string) error {
 	hook := connecttest.Hook(f.meet)
 	backends.Store, backends.Vault, backends.Queue = hook.Store(backends.Store), hook.Vault(backends.Vault), hook.Queue(backends.Queue)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a, err := app.New(cfg, backends, hook.Transport(app.Punctual{Next: &http.Transport{MaxIdleConnsPerHost: 32}}), log)
+	a, err := app.New(cfg, backends, hook.Transport(connect.Punctual{Next: &http.Transport{MaxIdleConnsPerHost: 32}}), log)
 	if err != nil {
 		return err
 	}

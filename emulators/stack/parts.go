@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -20,12 +21,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"gcpconnect/emulators/parts"
 	"gcpconnect/emulators/secretmanager"
 	"gcpconnect/emulators/tasks"
 	"gcpconnect/functions/app"
+	adapter "gcpconnect/shared/cloudtasks"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
 	client "gcpconnect/shared/secretmanager"
@@ -161,12 +163,7 @@ func local(address string) []option.ClientOption {
 // services, each with clients of its own, and returns a handler that they
 // serve in turn.
 func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, platform setup.TokenSource, log *slog.Logger) (http.Handler, error) {
-	queues, err := cloudtasks.NewClient(ctx, local(cfg.TasksEmulator)...)
-	if err != nil {
-		return nil, fmt.Errorf("reach Cloud Tasks: %w", err)
-	}
-	s.Parts.queues = queues
-	if err := makeQueue(ctx, queues, cfg); err != nil {
+	if err := s.openQueue(ctx, cfg); err != nil {
 		return nil, err
 	}
 	m, enqueued := new(meter), new(atomic.Int64)
@@ -183,7 +180,6 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, p
 		}
 		s.apps, handlers = append(s.apps, a), append(handlers, a.Handler(""))
 	}
-	s.idle = func(ctx context.Context) error { return idle(ctx, queues, cfg.TaskQueue) }
 	s.counts = func() Counts {
 		return Counts{
 			Transactions: m.transactions.Load(), Reads: m.reads.Load(), Writes: m.writes.Load(), Deletes: m.deletes.Load(),
@@ -197,18 +193,41 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, p
 	}), nil
 }
 
+// startElsewhere has the functions started outside of this process, with the
+// environment that makes cfg.
+func (s *Stack) startElsewhere(ctx context.Context, cfg *config.Config, variables map[string]string, start func(context.Context, map[string]string) (http.Handler, error)) (http.Handler, error) {
+	if err := s.openQueue(ctx, cfg); err != nil {
+		return nil, err
+	}
+	s.counts = func() Counts { return Counts{} }
+	variables = maps.Clone(variables)
+	variables["CLIENT_SECRET"], variables["VAULT_SECRET_ID"] = cfg.ClientSecret.Reveal(), cfg.VaultSecretID.Reveal()
+	return start(ctx, variables)
+}
+
+// openQueue makes the queue that cfg names.
+func (s *Stack) openQueue(ctx context.Context, cfg *config.Config) error {
+	queues, err := cloudtasks.NewClient(ctx, local(cfg.TasksEmulator)...)
+	if err != nil {
+		return fmt.Errorf("reach Cloud Tasks: %w", err)
+	}
+	s.Parts.queues = queues
+	s.idle = func(ctx context.Context) error { return idle(ctx, queues, cfg.TaskQueue) }
+	return makeQueue(ctx, queues, cfg)
+}
+
 // makeQueue makes the queue as production has it, unless it is there.
 func makeQueue(ctx context.Context, queues *cloudtasks.Client, cfg *config.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	parent, _, _ := strings.Cut(cfg.TaskQueue, "/queues/")
-	_, err := queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{
-		Name: cfg.TaskQueue,
-		RetryConfig: &cloudtaskspb.RetryConfig{
-			MaxAttempts: int32(cfg.TaskMaxAttempts), MinBackoff: durationpb.New(time.Second), MaxBackoff: durationpb.New(30 * time.Second), //nolint:gosec // at most 100
-			MaxDoublings: 16,
-		},
-	}})
+	queue := new(cloudtaskspb.Queue)
+	if err := protojson.Unmarshal(adapter.QueueSettings, queue); err != nil {
+		return fmt.Errorf("read the queue's settings: %w", err)
+	}
+	queue.Name = cfg.TaskQueue
+	queue.RetryConfig.MaxAttempts = int32(cfg.TaskMaxAttempts) //nolint:gosec // at most 100
+	_, err := queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: queue})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
 		return fmt.Errorf("make the queue %s: %w", cfg.TaskQueue, err)
 	}

@@ -48,6 +48,10 @@ type Options struct {
 	// Instances is how many instances of the functions take turns, over the
 	// same real services; 0 is one.
 	Instances int
+	// Elsewhere, where it is set, starts the functions outside of this process,
+	// given their environment, and returns a handler that leads to them. It is
+	// for Real only, and nothing is counted.
+	Elsewhere func(ctx context.Context, environment map[string]string) (http.Handler, error)
 	// Logs is the folder for the logs of what runs in processes of their own;
 	// empty: a new one.
 	Logs string
@@ -163,6 +167,9 @@ func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler,
 	}
 	if !opts.Real {
 		return s.startEmbedded(cfg, platform, opts.Log)
+	}
+	if opts.Elsewhere != nil {
+		return s.startElsewhere(ctx, cfg, variables, opts.Elsewhere)
 	}
 	return s.startInstances(ctx, cfg, max(opts.Instances, 1), platform, opts.Log)
 }

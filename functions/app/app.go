@@ -12,6 +12,7 @@ import (
 
 	"gcpconnect/functions"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
 	"gcpconnect/shared/google"
 	"gcpconnect/shared/identity"
 	"gcpconnect/shared/oauth"
@@ -28,7 +29,7 @@ type App struct {
 }
 
 // New makes an App over backends, which it closes. Requests to Google go
-// through transport; nil is the default one. Close it.
+// through transport; nil is the default one, and one of their own for the APIs. Close it.
 func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, log *slog.Logger) (*App, error) {
 	settings, err := cfg.Settings()
 	if err != nil {
@@ -47,14 +48,14 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if cfg.GoogleEndpoint != "" {
 		endpoints, authorization = google.EndpointsUnder(cfg.GoogleEndpoint), oauth.EndpointsUnder(cfg.GoogleEndpoint)
 	}
-	if transport == nil {
-		transport = http.DefaultTransport
-	}
-	transport = Punctual{transport}
-	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log})
+	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, PlatformQuota: cfg.PlatformQuota})
 	if err != nil {
 		return nil, fmt.Errorf("make Google clients: %w", err)
 	}
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	transport = connect.Punctual{Next: transport}
 	authority, err := oauth.New(oauth.Options{
 		ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
 		Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log,

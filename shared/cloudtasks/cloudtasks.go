@@ -8,6 +8,7 @@ package cloudtasks
 
 import (
 	"context"
+	_ "embed" // queue.json
 	"fmt"
 	"net/url"
 	"time"
@@ -26,6 +27,23 @@ import (
 
 	"gcpconnect/shared/connect"
 )
+
+// QueueSettings are how fast the queue delivers and how it retries, as the REST
+// API writes a queue. Deployments apply them, with TASK_MAX_ATTEMPTS as
+// maxAttempts.
+//
+// 50 dispatches a second are more than Google's quotas let setups use: 240
+// searches of projects a minute begin 4 setups a second, of about 10 tasks each.
+// More would only find the quotas used up and come back; fewer would delay what
+// has no quota of the platform's, the discovery of a large setup's projects.
+//
+// 100 at once is what those 50 come to when each takes two seconds, which steps
+// of a few projects do. It bounds what a burst of connects asks of the database
+// and of the instances (each execution works on up to 16 projects at once), and
+// what 100 large setups, of up to 80 s an execution, leave for others.
+//
+//go:embed queue.json
+var QueueSettings []byte
 
 const (
 	// enqueueTimeout is how long an Enqueue may take, attempts included.

@@ -82,6 +82,8 @@ type Config struct {
 
 	GoogleEndpoint string `env:"GOOGLE_ENDPOINT"` // base URL of an emulated Google; empty: Google
 
+	PlatformQuota float64 `env:"PLATFORM_QUOTA, default=1"` // how many times Google's default quotas an instance may use of Aurora's own project
+
 	AgentRoles         []string      `env:"AGENT_ROLES"`                        // roles of the agent account; default: see roles.go
 	AskRoles           []string      `env:"ASK_ROLES"`                          // roles of the ask account; default: see roles.go
 	PlatformAccount    string        `env:"PLATFORM_SERVICE_ACCOUNT"`           // email of Aurora's own service account, allowed to impersonate the two
@@ -255,6 +257,9 @@ func (c *Config) validate() []error {
 	}
 	c.validateAuth(fault)
 	c.validateBackends(fault)
+	if !(c.PlatformQuota >= 0.01 && c.PlatformQuota <= 1000) { // nor is it NaN
+		fault("PLATFORM_QUOTA", "must be 0.01 to 1000, is %v", c.PlatformQuota)
+	}
 	if c.TaskMaxAttempts < 8 || c.TaskMaxAttempts > 100 {
 		fault("TASK_MAX_ATTEMPTS", "must be 8 to 100, is %d: fewer end before the lease of a crashed step does", c.TaskMaxAttempts)
 	}

@@ -99,6 +99,7 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"tasks that nobody signs":        {map[string]string{"AUTH": "oidc", "AUTH_ISSUER": "https://issuer.example", "AUTH_AUDIENCE": "aurora"}, "BACKENDS must be real with AUTH=oidc"},
 		"owner for the agent":            {map[string]string{"AGENT_ROLES": "roles/owner"}, "AGENT_ROLES"},
 		"an unknown role":                {map[string]string{"ASK_ROLES": "roles/x"}, "ASK_ROLES"},
+		"no part of the quota":           {map[string]string{"PLATFORM_QUOTA": "0"}, "PLATFORM_QUOTA"},
 		"no checks":                      {map[string]string{"VERIFY_ATTEMPTS": "0"}, "VERIFY_ATTEMPTS"},
 		"no pause between checks":        {map[string]string{"VERIFY_INTERVAL": "0s"}, "VERIFY_INTERVAL"},
 		"no duration":                    {map[string]string{"VERIFY_INTERVAL": "soon"}, "VERIFY_INTERVAL is \"soon\""},

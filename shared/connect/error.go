@@ -52,6 +52,13 @@ func (e *Error) Because(err error) *Error {
 	return &clone
 }
 
+// For returns a copy of e with a reason and with when to try again.
+func (e *Error) For(reason string, retryAfter time.Duration) *Error {
+	clone := *e
+	clone.Reason, clone.RetryAfter = reason, retryAfter
+	return &clone
+}
+
 // Error is for the log: the message and the cause.
 func (e *Error) Error() string {
 	text := string(e.Code) + ": " + e.Message

@@ -2,6 +2,7 @@ package connect
 
 import (
 	"context"
+	"net/http"
 	"time"
 )
 
@@ -19,4 +20,19 @@ func Overdue(ctx context.Context) error {
 		return context.DeadlineExceeded
 	}
 	return nil
+}
+
+// Punctual sends no request whose time is up by the clock: one of a process that
+// has slept. See Overdue.
+type Punctual struct{ Next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (p Punctual) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := Overdue(r.Context()); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, err
+	}
+	return p.Next.RoundTrip(r)
 }

@@ -72,6 +72,9 @@ type Store interface {
 	Changes(ctx context.Context, userID string, q ChangeQuery) (page []Change, next string, err error)
 	// CountChanges returns how many entries the query selects, on all pages.
 	CountChanges(ctx context.Context, userID string, q ChangeQuery) (int, error)
+	// ChangesByID returns those of the entries with these IDs that there are, in
+	// no particular order. There may be hundreds.
+	ChangesByID(ctx context.Context, userID string, ids []string) ([]Change, error)
 
 	// SaveResources writes discovered resources, each under its ID. There may
 	// be thousands.

@@ -62,3 +62,30 @@ func (s *Store) selected(userID string, q connect.ChangeQuery) firestore.Query {
 	}
 	return query
 }
+
+// ChangesByID returns those of the entries that there are: one read, and no
+// query.
+func (s *Store) ChangesByID(ctx context.Context, userID string, ids []string) ([]connect.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	refs := make([]*firestore.DocumentRef, len(ids))
+	for i, id := range ids {
+		refs[i] = s.below(userID, "changes").Doc(id)
+	}
+	snapshots, err := s.client.GetAll(ctx, refs)
+	if err != nil {
+		return nil, classify("read changes", err)
+	}
+	var changes []connect.Change
+	for _, snapshot := range snapshots {
+		if !snapshot.Exists() {
+			continue
+		}
+		c, err := decodeChange(snapshot)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}

@@ -46,7 +46,8 @@ var Indexes []byte
 // function waits for a database that is down before it is told so.
 const (
 	callTimeout = 10 * time.Second
-	// bulkTimeout is for calls that write or delete thousands of documents.
+	// bulkTimeout is for calls that write or delete thousands of documents, or
+	// read more of them than a page for people has.
 	bulkTimeout = time.Minute
 )
 

@@ -19,7 +19,11 @@ func list[T any](ctx context.Context, query firestore.Query, pageSize int,
 	if err != nil {
 		return nil, "", err
 	}
-	page, err = fetch(ctx, query.Limit(size+1), decode)
+	timeout := callTimeout
+	if size > connect.DefaultPageSize {
+		timeout = bulkTimeout
+	}
+	page, err = fetchWithin(ctx, timeout, query.Limit(size+1), decode)
 	if err != nil || len(page) <= size {
 		return page, "", err
 	}
@@ -48,7 +52,11 @@ func values[T any](pointers []*T) []T {
 // fetch returns the documents of a query that can be read, and the errors of
 // those that cannot.
 func fetch[T any](ctx context.Context, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return fetchWithin(ctx, callTimeout, query, decode)
+}
+
+func fetchWithin[T any](ctx context.Context, timeout time.Duration, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	snapshots, err := query.Documents(ctx).GetAll()
 	if err != nil {

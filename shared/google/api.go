@@ -20,6 +20,9 @@ import "gcpconnect/shared/connect"
 // the customer's root project.
 type api struct {
 	name string // of its host, as Google's errors name it
+	// metric is what the call is counted by. Without one Google publishes no
+	// quota, and calls are not paced.
+	metric
 
 	// charges says that the header names the project that a call is about.
 	charges bool
@@ -38,7 +41,12 @@ var (
 	// project, to policies, which are read and written before and after the
 	// customer's project has the API. Calls as the agent (testIamPermissions):
 	// the root project's.
-	resourceManager = api{name: "cloudresourcemanager.googleapis.com"}
+	//
+	// Resource Manager's quotas are per minute and consumer
+	// (https://cloud.google.com/resource-manager/docs/limits).
+	resourceManager = api{name: "cloudresourcemanager.googleapis.com", metric: metric{"reads", 600, 150, 1}}
+	policyWrites    = resourceManager.counting("writes", 600, 150, 1)
+	projectSearch   = resourceManager.counting("searches", 240, 60, 1)
 	cloudBilling    = api{name: "cloudbilling.googleapis.com"}
 	iamAdmin        = api{name: "iam.googleapis.com"}
 	iamCredentials  = api{name: "iamcredentials.googleapis.com"}
@@ -46,12 +54,22 @@ var (
 
 	// Enabled in every new project, and short of quota: a batchEnable counts
 	// as 5 of 60 writes a minute (https://cloud.google.com/service-usage/quotas).
-	serviceUsage = api{name: "serviceusage.googleapis.com", charges: true, ownSwitch: true, busyPreconditions: true}
+	// A setup needs at most 35 at once in a project: two batches and, where they
+	// are refused, each of 25 APIs by itself.
+	serviceUsage = api{name: "serviceusage.googleapis.com", metric: metric{"reads", 240, 60, 1}, charges: true, ownSwitch: true, busyPreconditions: true}
+	apiWrites    = serviceUsage.counting("writes", 60, 35, 1)
+	apiBatches   = serviceUsage.counting("writes", 60, 35, heaviest)
 	// Searched as the agent, after enable-apis: 400 searches a minute
 	// (https://cloud.google.com/asset-inventory/docs/quota). That the API is
 	// not enabled there is worth knowing and is not passed over.
-	cloudAsset = api{name: "cloudasset.googleapis.com", charges: true}
+	cloudAsset = api{name: "cloudasset.googleapis.com", metric: metric{"searches", 400, 100, 1}, charges: true}
 )
+
+// counting is the API for calls that are counted by another metric.
+func (a api) counting(name string, perMinute, atOnce float64, weight int) api {
+	a.metric = metric{name, perMinute, atOnce, weight}
+	return a
+}
 
 // reasonUserProjectDenied: the caller may not use the project named in
 // X-Goog-User-Project.

@@ -1,6 +1,7 @@
 package google
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/api/googleapi"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/setup"
 )
 
 // callTimeout bounds one try of a call. Google answers within seconds; what
@@ -73,20 +75,30 @@ type tries[T any] struct {
 	renewed bool   // the token was renewed once
 }
 
-// try makes the call. A token that Google refuses is renewed, once, and a
-// project that cannot be charged is no longer named.
+// try makes the call when it is its turn. A token that Google refuses is
+// renewed, once, and a project that cannot be charged is no longer named.
 func (t *tries[T]) try(ctx context.Context) (T, error) {
 	var none T
-	token, err := t.source.Token(ctx)
-	if err != nil {
-		return none, sourceError{err}
-	}
+	var token connect.Secret
 	for {
+		consumer := cmp.Or(t.charged, t.consumer)
+		if err := t.paces.await(ctx, t.api, consumer); err != nil {
+			return none, err
+		}
+		if token == "" {
+			var err error
+			if token, err = t.source.Token(ctx); err != nil {
+				return none, sourceError{err}
+			}
+		}
 		result, err := t.once(ctx, token)
 		if err == nil {
 			return result, nil
 		}
 		failure := classify(ctx, t.api, token, err)
+		if failure.Code == connect.Unavailable {
+			t.paces.heard(t.api, consumer, tooMany(err), failure.RetryAfter)
+		}
 		switch {
 		case failure.Code == connect.Unauthenticated && !t.renewed:
 			t.renewed = true
@@ -135,7 +147,7 @@ type patience struct {
 func (p *patience) Retry(err error) (time.Duration, bool) {
 	p.tried++
 	failure, ok := errors.AsType[*connect.Error](err)
-	if !ok || failure.Code != connect.Unavailable || p.tried == maxTries || failure.RetryAfter > maxRetryAfter || p.ctx.Err() != nil {
+	if !ok || failure.Code != connect.Unavailable || failure.Reason == setup.ReasonPaced || p.tried == maxTries || failure.RetryAfter > maxRetryAfter || p.ctx.Err() != nil {
 		return 0, false
 	}
 	wait := max(p.pause.Pause(), failure.RetryAfter)

@@ -186,6 +186,12 @@ func class(called api, a *answer) connect.Code {
 	return connect.Invalid
 }
 
+// tooMany reports whether an error is Google's word for a quota that is used up.
+func tooMany(err error) bool {
+	failure, ok := errors.AsType[*googleapi.Error](err)
+	return ok && (failure.Code == http.StatusTooManyRequests || failure.Code == http.StatusForbidden)
+}
+
 // retryAfter is how long Google asks to be left alone: in seconds or as a date
 // (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after), or in RetryInfo.
 func retryAfter(header string, a *answer) time.Duration {

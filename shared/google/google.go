@@ -3,13 +3,15 @@
 //
 // The clients are made once for the process and carry no identity; each call
 // gets its token and its quota project from the Cloud that it is made through.
-// One function, do, makes every call: it authorizes, retries what is worth
-// retrying, and turns what remains into an error of a class. Start there. The
-// table in api.go decides which project a call is counted against; errors.go
-// decides what an answer that is no success means.
+// One function, do, makes every call: it waits for the call's turn, authorizes,
+// retries what is worth retrying, and turns what remains into an error of a
+// class. Start there. The table in api.go decides which project and quota a
+// call is counted against, pace.go when it may be made; errors.go decides what
+// an answer that is no success means.
 package google
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +28,7 @@ import (
 	orgpolicy "google.golang.org/api/orgpolicy/v2"
 	serviceusage "google.golang.org/api/serviceusage/v1"
 
+	"gcpconnect/shared/connect"
 	"gcpconnect/shared/setup"
 )
 
@@ -61,6 +64,11 @@ type Options struct {
 	Endpoints Endpoints
 	Transport http.RoundTripper // nil: one of its own. All calls of all identities share it
 	Logger    *slog.Logger      // nil: slog's default
+	// PlatformQuota is how much of Google's default quotas this instance may use
+	// of the platform's project, against which the calls of all users are
+	// counted; 0 is 1, all of them. Less where instances share it, more where
+	// Google raised them.
+	PlatformQuota float64
 }
 
 // Google is Google Cloud for any identity. It implements setup.Google.
@@ -73,6 +81,7 @@ type Google struct {
 	credentials *iamcredentials.ProjectsServiceAccountsService
 	policies    *orgpolicy.ProjectsPoliciesService
 	assets      *cloudasset.V1Service
+	paces       *paces
 	log         *slog.Logger
 }
 
@@ -98,7 +107,7 @@ func New(opts Options) (*Google, error) {
 		opts.Logger = slog.Default()
 	}
 	client := option.WithHTTPClient(&http.Client{
-		Transport: opts.Transport,
+		Transport: connect.Punctual{Next: opts.Transport},
 		// The APIs do not redirect. A token is not to follow who does.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
@@ -144,17 +153,25 @@ func New(opts Options) (*Google, error) {
 		projects: resourceManager.Projects, billing: billing.Projects,
 		services: usage.Services, operations: usage.Operations,
 		accounts: accounts.Projects.ServiceAccounts, credentials: credentials.Projects.ServiceAccounts,
-		policies: policies.Projects.Policies, assets: assets.V1, log: opts.Logger,
+		policies: policies.Projects.Policies, assets: assets.V1,
+		paces: newPaces(cmp.Or(opts.PlatformQuota, 1)), log: opts.Logger,
 	}, nil
 }
 
 // As implements setup.Google.
-func (g *Google) As(source setup.TokenSource) setup.Cloud { return &cloud{Google: g, source: source} }
+func (g *Google) As(source setup.TokenSource) setup.Cloud {
+	c := &cloud{Google: g, source: source}
+	if payer, ok := source.(setup.Payer); ok {
+		c.consumer = payer.Project()
+	}
+	return c
+}
 
 // cloud is Google Cloud as one identity sees it.
 type cloud struct {
 	*Google
-	source setup.TokenSource
+	source   setup.TokenSource
+	consumer string // the project that calls are counted against if they name none; "": the platform's
 }
 
 var _ setup.Cloud = (*cloud)(nil)

@@ -46,7 +46,7 @@ func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy
 	for _, b := range p.Bindings {
 		policy.Bindings = append(policy.Bindings, &cloudresourcemanager.Binding{Role: b.Role, Members: b.Members, Condition: (*cloudresourcemanager.Expr)(toExpr(b.Condition))})
 	}
-	_, err := do(ctx, c, resourceManager, projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
+	_, err := do(ctx, c, policyWrites, projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
 		return c.projects.SetIamPolicy("projects/"+projectID, &cloudresourcemanager.SetIamPolicyRequest{Policy: policy}).Context(ctx)
 	})
 	return err

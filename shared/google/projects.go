@@ -21,7 +21,7 @@ func (c *cloud) Projects(ctx context.Context) ([]setup.CloudProject, error) {
 	var projects []setup.CloudProject
 	seen := map[string]bool{}
 	for token := ""; ; {
-		page, err := do(ctx, c, resourceManager, "", "search projects", func(ctx context.Context) call[*cloudresourcemanager.SearchProjectsResponse] {
+		page, err := do(ctx, c, projectSearch, "", "search projects", func(ctx context.Context) call[*cloudresourcemanager.SearchProjectsResponse] {
 			return c.projects.Search().PageSize(maxProjects).PageToken(token).Context(ctx)
 		})
 		if err != nil {

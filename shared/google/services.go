@@ -51,7 +51,11 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 	if len(apis) == 0 {
 		return "", nil
 	}
-	operation, err := do(ctx, c, serviceUsage, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	counted := apiBatches
+	if len(apis) == 1 {
+		counted = apiWrites
+	}
+	operation, err := do(ctx, c, counted, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		if len(apis) == 1 { // batchEnable refuses one
 			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Context(ctx)
 		}
@@ -85,7 +89,7 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 // was used lately, and not to disable others with it
 // (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/disable).
 func (c *cloud) DisableAPI(ctx context.Context, projectID, name string) error {
-	_, err := do(ctx, c, serviceUsage, projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	_, err := do(ctx, c, apiWrites, projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		return c.services.Disable("projects/"+projectID+"/services/"+name, &serviceusage.DisableServiceRequest{CheckIfServiceHasUsage: "CHECK"}).Context(ctx)
 	})
 	return err

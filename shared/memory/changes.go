@@ -89,3 +89,21 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	s.counts.Reads += int64(len(page))
 	return page, next, err
 }
+
+// ChangesByID returns those of the entries that there are.
+func (s *Store) ChangesByID(ctx context.Context, userID string, ids []string) ([]connect.Change, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var changes []connect.Change
+	ledger := &s.user(userID).ledger
+	for _, id := range ids {
+		if c := ledger.byID[id]; c != nil {
+			changes = append(changes, *c)
+		}
+	}
+	s.counts.Reads += int64(len(changes))
+	return changes, nil
+}

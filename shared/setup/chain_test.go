@@ -300,20 +300,7 @@ func (c *chain) fault(f emulated.Fault) {
 
 // cloud is Google as the owner sees it by other means than Aurora's.
 func (c *chain) cloud() setup.Cloud {
-	c.t.Helper()
-	access, err := c.google.MintToken(owner)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return c.Google.As(minted(access))
-}
-
-type minted connect.Secret
-
-func (m minted) Token(context.Context) (connect.Secret, error) { return connect.Secret(m), nil }
-
-func (m minted) Renew(context.Context, connect.Secret) (connect.Secret, error) {
-	return connect.Secret(m), nil
+	return c.Google.As(minted{c, ""})
 }
 
 // login is a login that comes back from Google at this moment.

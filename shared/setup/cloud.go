@@ -24,6 +24,13 @@ type TokenSource interface {
 	Renew(ctx context.Context, rejected connect.Secret) (connect.Secret, error)
 }
 
+// Payer is a TokenSource of a service account: calls as such an account that
+// name no project are counted against its own and not against the platform's.
+type Payer interface {
+	// Project returns the account's project.
+	Project() string
+}
+
 // Cloud is what the steps need of Google Cloud, as one identity. Every method
 // retries a busy or failing Google a few times within seconds and classifies
 // what remains as a *connect.Error: Forbidden, NotFound, Conflict (stale etag,
@@ -116,6 +123,10 @@ const (
 	ReasonDomainRestricted = "DOMAIN_RESTRICTED"
 	// ReasonBillingMissing: the API needs a billing account.
 	ReasonBillingMissing = "UREQ_PROJECT_BILLING_NOT_FOUND"
+	// ReasonPaced: Google was not asked, because this instance has used up what
+	// Google allows in a minute, or because Google asked to be left alone. There
+	// is a turn after RetryAfter: that is a wait, and no failure.
+	ReasonPaced = "PACED"
 )
 
 // CloudProject is a project as Resource Manager lists it.

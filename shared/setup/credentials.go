@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -269,6 +270,14 @@ type accountSource struct {
 	credentials *Credentials
 	user        Cloud
 	key, email  string
+}
+
+var _ Payer = (*accountSource)(nil)
+
+// Project implements Payer.
+func (a *accountSource) Project() string {
+	_, domain, _ := strings.Cut(a.email, "@")
+	return strings.TrimSuffix(domain, ".iam.gserviceaccount.com")
 }
 
 // Token implements TokenSource.

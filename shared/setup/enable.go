@@ -284,14 +284,18 @@ func explain(err error, doing string, next map[connect.Code]string) error {
 		advice = "Retry in some minutes."
 	}
 	message := strings.TrimSpace(strings.TrimSuffix(doing+connect.MessageOf(err), ".") + ". " + advice)
-	return &connect.Error{Code: code, Reason: connect.ReasonOf(err), Message: message, Err: err}
+	explained := &connect.Error{Code: code, Reason: connect.ReasonOf(err), Message: message, Err: err}
+	if e, ok := errors.AsType[*connect.Error](err); ok {
+		explained.RetryAfter = e.RetryAfter
+	}
+	return explained
 }
 
 // outcome is the outcome of a phase that ended with err: none yet when a
 // retry may mend it.
 func (r *Run) outcome(err error) connect.Outcome {
 	switch {
-	case connect.CodeOf(err) == connect.NeedsReauth, errors.As(err, new(later)), retryable(err) && !r.last:
+	case connect.CodeOf(err) == connect.NeedsReauth, errors.As(err, new(later)), paced(err) > 0, retryable(err) && !r.last:
 		return ""
 	case connect.CodeOf(err) == connect.Forbidden:
 		return connect.OutcomeForbidden

@@ -40,45 +40,44 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 	return c
 }
 
-// recover reads what executions and setups before this one had planned and not
-// marked done. Whether it happened is found out by the steps, which read
-// Google's state anyway. What this setup has made by now is counted in the
-// ledger itself: an execution that died took its count with it.
-func (l *ledger) recover(ctx context.Context, resumed bool) error {
+// open begins the ledger's part in a step of a setup that was made at that time:
+// it reads what setups before had planned and not marked done. Whether that
+// happened is found out by the steps, which read Google's state anyway. Where an
+// execution of the step was there before, what the setup has made by now is
+// counted in the ledger itself: an execution that died took its count with it.
+func (l *ledger) open(ctx context.Context, made time.Time, resumed bool) error {
 	l.resumed = resumed
-	q := connect.ChangeQuery{State: connect.ChangePlanned, PageSize: connect.MaxPageSize}
-	for {
+	// Newest first, from the setup's beginning back.
+	token, err := connect.Cursor{Of: "changes", PlannedAt: made.UTC()}.Token()
+	if err != nil {
+		return err
+	}
+	q := connect.ChangeQuery{State: connect.ChangePlanned, PageSize: connect.MaxPageSize, PageToken: token}
+	for q.PageToken != "" {
 		page, next, err := l.store.Changes(ctx, l.userID, q)
 		if err != nil {
 			return fmt.Errorf("read planned changes: %w", err)
 		}
 		l.mu.Lock()
-		if l.planned == nil {
-			l.planned, l.older = map[string]connect.Change{}, map[string]connect.Change{}
+		if l.older == nil {
+			l.older = map[string]connect.Change{}
 		}
 		for _, c := range page {
-			if c.SetupID == l.setupID {
-				l.planned[c.ID] = c
-			} else {
-				l.older[says(c)] = c
-			}
+			l.older[says(c)] = c
 		}
 		l.mu.Unlock()
-		if next == "" {
-			break
-		}
 		q.PageToken = next
 	}
 	if !resumed {
 		return nil
 	}
-	made, err := l.store.CountChanges(ctx, l.userID, connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangeDone})
+	n, err := l.store.CountChanges(ctx, l.userID, connect.ChangeQuery{SetupID: l.setupID, State: connect.ChangeDone})
 	if err != nil {
 		return fmt.Errorf("count changes: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.made = made
+	l.made = n
 	return nil
 }
 
@@ -147,13 +146,16 @@ func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
 
 // known returns the change as an execution before this one planned it, with
 // what it had found to stand before; or the change as it is.
-func (l *ledger) known(c connect.Change) (change connect.Change, before bool) {
+func (l *ledger) known(ctx context.Context, c connect.Change) (change connect.Change, before bool, err error) {
+	if _, err := l.recall(ctx, []connect.Change{c}); err != nil {
+		return c, false, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if planned, ok := l.planned[c.ID]; ok {
-		return planned, true
+		return planned, true, nil
 	}
-	return c, false
+	return c, false, nil
 }
 
 // mark records that changes have come to a state.
@@ -197,7 +199,7 @@ func (l *ledger) save(ctx context.Context, changes []connect.Change, state conne
 // stands. It reports whether some of them are of this setup, made or planned by
 // this execution or one before it, and marks those done that were planned.
 func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool, err error) {
-	mine, err := l.mine(ctx, changes)
+	mine, err := l.recall(ctx, changes)
 	if err == nil {
 		err = l.adopt(ctx, changes, connect.ChangeDone)
 	}
@@ -220,6 +222,9 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 // foreign tells the ledger that these changes need not be made, and that
 // somebody else made them: those that were planned never happened.
 func (l *ledger) foreign(ctx context.Context, changes []connect.Change) error {
+	if _, err := l.recall(ctx, changes); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	for _, c := range changes {
 		l.see(c)
@@ -242,32 +247,40 @@ func (l *ledger) never(ctx context.Context, changes []connect.Change) error {
 	return l.mark(ctx, refused, connect.ChangeRefused)
 }
 
-// mine returns which of the changes to a project this setup made in an earlier
-// execution of the step: they are counted already.
-func (l *ledger) mine(ctx context.Context, changes []connect.Change) (map[string]bool, error) {
+// recall reads what executions before this one have recorded of changes: it
+// keeps those that were planned and not marked done, and returns those that
+// were made, which were counted then. Whether what was planned has happened is
+// found out by the steps, which read Google's state anyway.
+//
+// Only the changes at hand are read, by their IDs: of 1,000 projects the ledger
+// has tens of thousands, most of them planned until the last step.
+func (l *ledger) recall(ctx context.Context, changes []connect.Change) (made map[string]bool, err error) {
 	if !l.resumed || len(changes) == 0 {
 		return nil, nil
 	}
-	wanted, mine := map[string]bool{}, map[string]bool{}
-	for _, c := range changes {
-		wanted[c.ID] = true
+	ids := make([]string, len(changes))
+	for i, c := range changes {
+		ids[i] = c.ID
 	}
-	q := connect.ChangeQuery{SetupID: l.setupID, ProjectID: changes[0].ProjectID, State: connect.ChangeDone, PageSize: connect.MaxPageSize}
-	for {
-		page, next, err := l.store.Changes(ctx, l.userID, q)
-		if err != nil {
-			return nil, fmt.Errorf("read changes made: %w", err)
-		}
-		for _, c := range page {
-			if wanted[c.ID] {
-				mine[c.ID] = true
+	recorded, err := l.store.ChangesByID(ctx, l.userID, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read changes recorded before: %w", err)
+	}
+	made = map[string]bool{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range recorded {
+		switch c.State {
+		case connect.ChangeDone:
+			made[c.ID] = true
+		case connect.ChangePlanned:
+			if l.planned == nil {
+				l.planned = map[string]connect.Change{}
 			}
+			l.planned[c.ID] = c
 		}
-		if next == "" {
-			return mine, nil
-		}
-		q.PageToken = next
 	}
+	return made, nil
 }
 
 // aboutAccounts is what changes to the two service accounts are about;

@@ -67,7 +67,10 @@ func (r *Run) allowMembers(ctx context.Context, projectID string) (changed bool,
 	}
 	// What an execution before this one noted to have stood there is kept: by
 	// now it may read its own work.
-	entry, planned := r.ledger.known(r.ledger.entry(projectID, connect.ChangeOrgPolicy, memberDomains, "", ""))
+	entry, planned, err := r.ledger.known(ctx, r.ledger.entry(projectID, connect.ChangeOrgPolicy, memberDomains, "", ""))
+	if err != nil {
+		return false, err
+	}
 	set := func(etag string) error {
 		return r.ledger.apply(ctx, []connect.Change{entry}, func() error {
 			return r.user.AllowAll(ctx, projectID, memberDomains, etag)

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,8 +37,9 @@ type Run struct {
 	last    bool      // the queue will not deliver the task again
 	leaveAt time.Time // when to begin no more work
 
-	mu      sync.Mutex // guards Setup and savedAt while each is at work
+	mu      sync.Mutex // guards what follows, and Setup, while each is at work
 	savedAt time.Time
+	turned  time.Duration // after which there is a turn for a call at Google; 0: every call had one
 }
 
 func newRun(p *Parts, c *connect.Connection, s *connect.Setup, holder string, last bool, log *slog.Logger) *Run {
@@ -110,7 +112,8 @@ var errTimeUp = errors.New("the step's time is up")
 // each runs work for every project of the setup that wants it, at most
 // `concurrency` at once, and keeps what became of each. It returns
 //   - nil when every such project is done, be it well or with an error of its own
-//   - Later when some are not ready yet or time was up
+//   - Later when some are not ready yet or time was up, or when Google's quotas
+//     were: then it begins no more work
 //   - an error to be retried when Google was busy or failing for some; Later
 //     if it was not for others, so that the queue's attempts count only
 //     executions that came no further
@@ -140,6 +143,10 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		conclude := func(err error) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
+			if away := paced(err); away > 0 {
+				r.turned = min(cmp.Or(r.turned, away), away)
+				err = Later(away)
+			}
 			again, isLater := errors.AsType[later](err)
 			switch {
 			case over:
@@ -169,7 +176,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 			return nil
 		}
 		group.Go(func() error {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || r.mustWait() {
 				return nil
 			}
 			err := errTimeUp
@@ -201,9 +208,26 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 	return wait
 }
 
+// mustWait reports whether there was no turn for a call at Google: more work
+// would have none either.
+func (r *Run) mustWait() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turned > 0
+}
+
 // errCutOff is the error of a step whose request or deadline ended before it.
 func errCutOff(cause error) error {
 	return connect.Errorf(connect.Unavailable, "The step was cut off.").Because(cause)
+}
+
+// paced returns after how long there is a turn for a call at Google, if err
+// says that there was none; else 0.
+func paced(err error) time.Duration {
+	if e, ok := errors.AsType[*connect.Error](err); ok && e.Reason == ReasonPaced {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // laterIf turns an error that a retry may mend into Later if the execution came

@@ -225,6 +225,10 @@ func (r *Run) conclude(step *Step, err error, d Delivery) error {
 	if err == nil || errors.As(err, new(later)) || errors.As(err, new(stop)) || errors.Is(err, errLost) {
 		return err
 	}
+	if away := paced(err); away > 0 && time.Since(r.Setup.CreatedAt) < turnPatience {
+		r.log.Info("step waits for its turn at Google", "after", away)
+		return Later(away)
+	}
 	code := connect.CodeOf(err)
 	switch {
 	case code == connect.NeedsReauth:
@@ -239,6 +243,10 @@ func (r *Run) conclude(step *Step, err error, d Delivery) error {
 	}
 	return err
 }
+
+// turnPatience is how old a setup may be and still wait for its turn at Google
+// without an end: what keeps it from its turn for longer counts as a failure.
+const turnPatience = 12 * time.Hour
 
 // retryable reports whether the same call may work later. A defect (a panic,
 // an error of no class) counts as such until the last delivery: the next one
@@ -257,7 +265,7 @@ func (r *Run) execute(ctx context.Context) error {
 	defer cancel()
 	step := stepOf(r.Setup)
 	if step.writes && r.Setup.Kind == connect.KindSetup {
-		if err := r.ledger.recover(ctx, r.Setup.Executions > 1 || r.Setup.Attempt > 0); err != nil {
+		if err := r.ledger.open(ctx, r.Setup.CreatedAt, r.Setup.Executions > 1 || r.Setup.Attempt > 0); err != nil {
 			return err
 		}
 	}

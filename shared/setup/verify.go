@@ -33,6 +33,10 @@ func verifyPermissions(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
+	if r.turned > 0 {
+		s.Propagation.Checks-- // nor does one that Google's quotas have cut short
+		return Later(r.turned)
+	}
 	s.Progress = max(s.Progress, 75+15*s.Propagation.Checks/s.Propagation.Total)
 
 	pending := slices.ContainsFunc(s.Projects, func(p connect.Project) bool { return unsettled(&p) || unverified(&p) })
@@ -94,7 +98,7 @@ func (r *Run) checkProjects(ctx context.Context) error {
 	permissions := proofs(r.Settings.AgentRoles)
 	return r.each(ctx, unverified, func(ctx context.Context, p *connect.Project) error {
 		granted, err := agent.TestPermissions(ctx, p.ID, permissions)
-		if connect.CodeOf(err) == connect.NeedsReauth {
+		if connect.CodeOf(err) == connect.NeedsReauth || paced(err) > 0 {
 			return err
 		}
 		if err == nil && len(without(permissions, granted)) == 0 {

@@ -217,6 +217,10 @@ func (s *watchedStore) CountChanges(ctx context.Context, userID string, q connec
 	return got(ctx, s, "CountChanges", q.ProjectID, func() (int, error) { return s.store.CountChanges(ctx, userID, q) })
 }
 
+func (s *watchedStore) ChangesByID(ctx context.Context, userID string, ids []string) ([]connect.Change, error) {
+	return got(ctx, s, "ChangesByID", "", func() ([]connect.Change, error) { return s.store.ChangesByID(ctx, userID, ids) })
+}
+
 func (s *watchedStore) SaveResources(ctx context.Context, userID string, resources []connect.Resource) error {
 	return s.do(ctx, "SaveResources", "", func() error { return s.store.SaveResources(ctx, userID, resources) })
 }

@@ -75,6 +75,24 @@ var changeCases = []storeCase{
 		ok(t, err)
 		equal(t, "the ledger", page, []connect.Change{full, empty})
 	}},
+	{"changes are read by their IDs, those that there are", func(t *testing.T, s connect.Store) {
+		ctx, user := t.Context(), newUser()
+		changes := ledgerOf(user, 300)
+		ok(t, s.SaveChanges(ctx, user, changes))
+		ok(t, s.SaveChanges(ctx, newUser(), []connect.Change{newChange("another", "theirs")}))
+		ids := []string{"missing", "theirs"}
+		for _, c := range changes[20:270] {
+			ids = append(ids, c.ID)
+		}
+		got, err := s.ChangesByID(ctx, user, ids)
+		ok(t, err)
+		equal(t, "the changes", byID(got), byID(changes[20:270]))
+		none, err := s.ChangesByID(ctx, user, nil)
+		ok(t, err)
+		if len(none) != 0 {
+			t.Errorf("no IDs are %d changes", len(none))
+		}
+	}},
 	{"saving nothing is no error", func(t *testing.T, s connect.Store) {
 		ok(t, s.SaveChanges(t.Context(), newUser(), nil))
 	}},
