@@ -144,7 +144,7 @@ func (m *model) trouble(s schedule) connecttest.Hook {
 			case "refused", "lost":
 				return errDown
 			case "late":
-				return pause(ctx, 100*time.Second)
+				return slow(ctx, 100*time.Second)
 			}
 		}
 		return nil

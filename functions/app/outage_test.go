@@ -42,14 +42,23 @@ var outages = map[string]outage{
 		return nil
 	},
 	"slow": func(ctx context.Context, _ int, _ time.Duration) error {
-		return pause(ctx, 4*time.Second)
+		return slow(ctx, 4*time.Second)
 	},
-	"failing half of the time": func(_ context.Context, calls int, _ time.Duration) error {
-		if calls%2 == 0 {
+	"failing half of the time for a minute": func(_ context.Context, calls int, since time.Duration) error {
+		if since < time.Minute && calls%3 != 1 && calls%4 != 3 { // in no rhythm of the program's own
 			return errDown
 		}
 		return nil
 	},
+}
+
+// slow is a call that takes its time. One that is cut off is what an adapter
+// makes of it.
+func slow(ctx context.Context, d time.Duration) error {
+	if pause(ctx, d) != nil {
+		return errDown
+	}
+	return nil
 }
 
 // fail has one dependency fail for one function.

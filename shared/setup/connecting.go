@@ -138,14 +138,13 @@ func (s *Service) confirmed(ctx context.Context, userID, handle string) (*connec
 	case connect.CodeOf(err) == connect.NotFound, err == nil && made.UserID != userID:
 		return nil, errNoLogin
 	case err == nil && made.State == connect.StatePending:
-		return made, s.start(ctx, made) // its first task may never have been enqueued
+		s.start(ctx, made) // its first task may never have been enqueued
 	}
 	return made, err
 }
 
 // establish makes the connection of a login whose tokens are in the Vault, and
-// its first setup under that ID. A setup beside an error stands, and could not
-// be started.
+// its first setup under that ID.
 func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id string) (*connect.Setup, error) {
 	var made *connect.Setup
 	var other bool // the connection was another Google account's
@@ -183,7 +182,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 	if made == nil {
 		return nil, connect.Errorf(connect.NotFound, "This setup is no more.")
 	}
-	started := s.start(ctx, made)
+	s.start(ctx, made)
 	if err := s.Store.DeleteLogin(ctx, l.StateHash); err != nil {
 		s.Log.WarnContext(ctx, "login record stays for now", "error", err)
 	}
@@ -195,5 +194,5 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 			s.Log.WarnContext(ctx, "resources of the replaced connection stay for now", "error", err)
 		}
 	}
-	return made, started
+	return made, nil
 }

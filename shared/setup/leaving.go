@@ -196,7 +196,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	}
 	faults := s.forgetLogins(ctx, c)        // also when it is called again: the first call may have failed here
 	if made.State == connect.StatePending { // its task has a name: enqueuing it twice is harmless
-		faults = errors.Join(faults, s.start(ctx, made))
+		s.start(ctx, made)
 	}
 	return made, faults
 }

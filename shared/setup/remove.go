@@ -59,7 +59,10 @@ func removeAccess(ctx context.Context, r *Run) error {
 		return fmt.Errorf("read tokens: %w", err)
 	}
 	if err == nil {
-		result, _ := r.revoke(ctx, grant, t) // it logs what it could not do
+		result, err := r.revoke(ctx, grant, t)
+		if err != nil && !r.last { // nobody waits, and without the tokens it cannot be revoked
+			return connect.Errorf(connect.Unavailable, "Google could not be asked to revoke the grant.").Because(err)
+		}
 		if text := result.Words(); text != "" {
 			s.Warn(connect.Warning{Code: "not_revoked", Message: text})
 		}

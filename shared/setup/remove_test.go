@@ -179,7 +179,7 @@ func TestARemovalThatCouldNotBeStartedIsStartedLater(t *testing.T) {
 				c.lose()
 				c.queue.fail = connect.Errorf(connect.Unavailable, "the queue is down")
 				removal, err := c.service.Remove(c.t.Context(), "user-1", false)
-				if connect.CodeOf(err) != connect.Unavailable || len(c.queue.tasks) > 0 {
+				if err != nil || len(c.queue.tasks) > 0 {
 					t.Fatalf("error %v, and %d tasks", err, len(c.queue.tasks))
 				}
 				again(c)

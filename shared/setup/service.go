@@ -58,27 +58,27 @@ func (s *Service) stands(ctx context.Context, made *connect.Setup, err error) bo
 	return failed == nil
 }
 
-// start enqueues the first task of a setup. A setup that cannot start ends at
-// once, so that the user can try again; a removal waits for the sweep, because
-// with its end the tokens would go.
-func (s *Service) start(ctx context.Context, made *connect.Setup) error {
-	ctx = context.WithoutCancel(ctx)
-	starting, cancel := context.WithTimeout(ctx, startTimeout)
+// start enqueues the first task of a setup. Where the queue is down the setup
+// stands all the same, and the next sweep enqueues it.
+func (s *Service) start(ctx context.Context, made *connect.Setup) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
-	err := s.enqueue(starting, made)
-	if err == nil || made.Kind == connect.KindRemoval {
-		return err
+	enqueuing, cancel := context.WithTimeout(ctx, startTimeout/2)
+	defer cancel()
+	err := s.enqueue(enqueuing, made)
+	if err == nil {
+		return
 	}
-	_, _, endErr := s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
+	s.Log.WarnContext(ctx, "setup waits for the sweep to start it", "setup", made.ID, "error", err)
+	_, _, err = s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
 		if x.State == connect.StatePending {
-			x.End(connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
+			x.StallsAt = time.Now()
 		}
 		return nil
 	})
-	if endErr != nil {
-		s.Log.ErrorContext(ctx, "setup that was not enqueued could not be ended", "setup", made.ID, "error", endErr)
+	if err != nil { // then it stalls when all do
+		s.Log.WarnContext(ctx, "setup that was not enqueued could not be marked", "setup", made.ID, "error", err)
 	}
-	return err
 }
 
 // connection returns the user's connection if it stands.
@@ -164,7 +164,8 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 	if err != nil && !s.stands(ctx, made, err) {
 		return nil, err
 	}
-	return made, s.start(ctx, made)
+	s.start(ctx, made)
+	return made, nil
 }
 
 // unfinished are the projects that did not succeed in a setup.
