@@ -98,7 +98,9 @@ func schedules() *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
 		return schedule{
 			Deeds: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) deed {
-				return deed{time.Duration(rapid.IntRange(0, 150).Draw(t, "seconds")) * time.Second, rapid.SampledFrom(deeds).Draw(t, "deed")}
+				// In the middle of a step, or between two, or when all is over.
+				seconds := rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 7, 15, 60, 64, 68, 90, 150}).Draw(t, "seconds")
+				return deed{time.Duration(seconds) * time.Second, rapid.SampledFrom(deeds).Draw(t, "deed")}
 			}), 1, 8).Draw(t, "deeds"),
 			Troubles: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) trouble {
 				return trouble{
@@ -118,6 +120,7 @@ type model struct {
 	calm   bool
 	counts map[string]int
 	seen   map[string]bool // setups that have succeeded
+	atWork map[*visit]bool // requests of steps that have called Google
 }
 
 // between makes the schedule's troubles.
@@ -125,6 +128,12 @@ func (m *model) trouble(s schedule) connecttest.Hook {
 	return func(ctx context.Context, at connecttest.Moment) error {
 		function, _, _ := strings.Cut(m.moment(ctx, at), ":")
 		part := dependency(at)
+		if strings.HasPrefix(part, "google's") && setup.StepNumber(slices.Concat(setup.Steps, setup.Removal), function) > 0 {
+			m.alone(ctx, function)
+		}
+		if v, ok := ctx.Value(visitKey{}).(*visit); ok && part == "queue" {
+			v.over.Store(true) // it has committed, and hands on
+		}
 		m.mu.Lock()
 		key := fmt.Sprint(function, part, at.After)
 		m.counts[key]++
@@ -149,6 +158,25 @@ func (m *model) trouble(s schedule) connecttest.Hook {
 		}
 		return nil
 	}
+}
+
+// alone checks that no two executions of steps work for the user at once: the
+// first to call Google after a claim does so until its request ends, or for as
+// long as its lease lasts.
+func (m *model) alone(ctx context.Context, function string) {
+	mine, _ := ctx.Value(visitKey{}).(*visit)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other := range m.atWork {
+		switch {
+		case other.over.Load() || time.Since(other.began) > 80*time.Second:
+			delete(m.atWork, other)
+		case other != mine:
+			m.complain("%s and %s work at once", function, other.function)
+			delete(m.atWork, other)
+		}
+	}
+	m.atWork[mine] = true
 }
 
 // watched is a store that sees a setup succeed, at the moment when it does.
@@ -248,7 +276,7 @@ func (m *model) do(ctx context.Context, what string) {
 
 // happen lets a schedule happen, and then calm, and returns what was wrong.
 func happen(ctx context.Context, s schedule) (wrong []string, err error) {
-	m := &model{counts: map[string]int{}, seen: map[string]bool{}}
+	m := &model{counts: map[string]int{}, seen: map[string]bool{}, atWork: map[*visit]bool{}}
 	scene := scenario(2)
 	scene.Projects[2].Bindings = append(scene.Projects[2].Bindings, google.Binding{Role: "roles/viewer", Members: []string{"user:colleague@example.com"}})
 	scene.Users = append(scene.Users, google.User{Email: "colleague@example.com", Sub: "100000000000000000002", Domain: "example.com"})

@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,7 +190,15 @@ func (w *world) start() (*process, error) {
 type (
 	functionKey struct{}
 	processKey  struct{}
+	visitKey    struct{}
 )
+
+// visit is one request at work.
+type visit struct {
+	function string
+	began    time.Time
+	over     atomic.Bool // it has ended, or its process is dead
+}
 
 // RoundTrip implements http.RoundTripper: it is the network of the world.
 func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -243,9 +252,12 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 	p := w.process
 	w.mu.Unlock()
 	answer := make(chan *http.Response, 1)
+	v := &visit{function: strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/tasks"), "/"), began: time.Now()}
 	w.zombies.Go(func() {
-		ctx := context.WithValue(r.Context(), functionKey{}, strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/tasks"), "/"))
-		answer <- serve(p.handler, r.WithContext(ctx))
+		ctx := context.WithValue(context.WithValue(r.Context(), functionKey{}, v.function), visitKey{}, v)
+		response := serve(p.handler, r.WithContext(ctx))
+		v.over.Store(true)
+		answer <- response
 	})
 	select {
 	case response := <-answer:
@@ -256,6 +268,7 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 			return response, nil
 		}
 	case <-p.dead:
+		v.over.Store(true)
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}
