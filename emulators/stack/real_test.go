@@ -3,7 +3,6 @@ package stack_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,7 +42,7 @@ func runReal(t testing.TB, opts stack.Options, s *google.Scenario, body func(*sy
 	s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
 	logs := new(locked)
 	opts.Real, opts.Scenario, opts.Logs = true, s, t.TempDir()
-	opts.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	opts.Log = logger(logs)
 	started, err := stack.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

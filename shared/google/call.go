@@ -35,7 +35,7 @@ type call[T any] interface {
 	Do(opts ...googleapi.CallOption) (T, error)
 }
 
-// do makes a call of api a about a project ("": about none) as c's identity,
+// do makes a call of method m about a project ("": about none) as c's identity,
 // retries it while Google is busy, and returns errors of a class. make returns
 // the call anew for each try; doing names it in errors and logs.
 //
@@ -43,10 +43,13 @@ type call[T any] interface {
 // reads; enabling, which is idempotent; writes of policies, which carry the
 // etag of what they replace; creating an account or a policy. The latter two
 // answer Conflict when the lost try had succeeded, which callers expect.
-func do[T any](ctx context.Context, c *cloud, a api, projectID, doing string, make func(context.Context) call[T]) (T, error) {
-	t := tries[T]{cloud: c, api: a, make: make}
-	if a.charges {
+func do[T any](ctx context.Context, c *cloud, m rpc, projectID, doing string, make func(context.Context) call[T]) (T, error) {
+	t := tries[T]{cloud: c, rpc: m, project: projectID, make: make}
+	if m.charges {
 		t.charged = projectID
+	}
+	if projectID != "" {
+		ctx = connect.About(ctx, slog.String("project", projectID))
 	}
 	p := &patience{ctx: ctx, log: c.log, doing: doing, began: time.Now(), pause: gax.Backoff{Initial: 250 * time.Millisecond, Max: time.Second, Multiplier: 2}}
 	var result T
@@ -67,7 +70,8 @@ func do[T any](ctx context.Context, c *cloud, a api, projectID, doing string, ma
 // tries are the tries of one call, with what they have learnt.
 type tries[T any] struct {
 	*cloud
-	api     api
+	rpc     rpc
+	project string
 	make    func(context.Context) call[T]
 	charged string // the project to count the call against; "": leave that to Google
 	renewed bool   // the token was renewed once
@@ -82,18 +86,17 @@ func (t *tries[T]) try(ctx context.Context) (T, error) {
 		return none, sourceError{err}
 	}
 	for {
-		result, err := t.once(ctx, token)
-		if err == nil {
+		result, failure := t.once(ctx, token)
+		if failure == nil {
 			return result, nil
 		}
-		failure := classify(ctx, t.api, token, err)
 		switch {
 		case failure.Code == connect.Unauthenticated && !t.renewed:
 			t.renewed = true
 			if token, err = t.source.Renew(ctx, token); err != nil {
 				return none, sourceError{err}
 			}
-		case t.charged != "" && t.api.withoutCharge(failure):
+		case t.charged != "" && t.rpc.withoutCharge(failure):
 			t.charged = ""
 		default:
 			return none, failure
@@ -102,7 +105,19 @@ func (t *tries[T]) try(ctx context.Context) (T, error) {
 }
 
 // once sends the call.
-func (t *tries[T]) once(ctx context.Context, token connect.Secret) (T, error) {
+func (t *tries[T]) once(ctx context.Context, token connect.Secret) (T, *connect.Error) {
+	ctx, watched := t.watch.Begin(ctx, t.rpc.String(), t.project)
+	result, err := t.send(ctx, token)
+	if err == nil {
+		watched.End(ctx, "")
+		return result, nil
+	}
+	failure := classify(ctx, t.rpc.api, token, err)
+	watched.End(ctx, failure.Code)
+	return result, failure
+}
+
+func (t *tries[T]) send(ctx context.Context, token connect.Secret) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	made := t.make(ctx)

@@ -26,6 +26,7 @@ import (
 	orgpolicy "google.golang.org/api/orgpolicy/v2"
 	serviceusage "google.golang.org/api/serviceusage/v1"
 
+	"gcpconnect/shared/calls"
 	"gcpconnect/shared/setup"
 )
 
@@ -61,6 +62,7 @@ type Options struct {
 	Endpoints Endpoints
 	Transport http.RoundTripper // nil: one of its own. All calls of all identities share it
 	Logger    *slog.Logger      // nil: slog's default
+	Watch     *calls.Watch      // of all calls; nil: none
 }
 
 // Google is Google Cloud for any identity. It implements setup.Google.
@@ -74,6 +76,7 @@ type Google struct {
 	policies    *orgpolicy.ProjectsPoliciesService
 	assets      *cloudasset.V1Service
 	log         *slog.Logger
+	watch       *calls.Watch
 }
 
 var _ setup.Google = (*Google)(nil)
@@ -144,7 +147,7 @@ func New(opts Options) (*Google, error) {
 		projects: resourceManager.Projects, billing: billing.Projects,
 		services: usage.Services, operations: usage.Operations,
 		accounts: accounts.Projects.ServiceAccounts, credentials: credentials.Projects.ServiceAccounts,
-		policies: policies.Projects.Policies, assets: assets.V1, log: opts.Logger,
+		policies: policies.Projects.Policies, assets: assets.V1, log: opts.Logger, watch: opts.Watch,
 	}, nil
 }
 

@@ -31,6 +31,8 @@ type Run struct {
 	log    *slog.Logger
 	// onCommit are changes to the connection that become true with the step.
 	onCommit []func(*connect.Connection)
+	// recorded is the step's outcome as the commit wrote it down.
+	recorded string
 
 	holder  string    // of the lease
 	last    bool      // the queue will not deliver the task again
@@ -122,6 +124,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 			if ctx.Err() != nil {
 				return nil
 			}
+			ctx := connect.About(ctx, slog.String("project", p.ID))
 			err := errTimeUp
 			if time.Now().Before(r.leaveAt) {
 				err = safely(func() error { return work(ctx, &p) })
@@ -146,7 +149,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 				failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
 			case err != nil:
 				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
-				r.log.WarnContext(ctx, "project failed", "project", p.ID, "error", err)
+				r.log.WarnContext(ctx, "project failed", "error", err)
 				done++
 				r.ledger.settle(p.ID)
 			default:
@@ -166,7 +169,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		return errCutOff(errors.Join(err, failed))
 	}
 	if failed != nil {
-		return r.laterIf(done > 0, failed)
+		return r.laterIf(ctx, done > 0, failed)
 	}
 	return wait
 }
@@ -178,7 +181,7 @@ func errCutOff(cause error) error {
 
 // laterIf turns an error that a retry may mend into Later if the execution came
 // further nevertheless: the queue's attempts are for those that do not.
-func (r *Run) laterIf(progressed bool, err error) error {
+func (r *Run) laterIf(ctx context.Context, progressed bool, err error) error {
 	if !progressed {
 		return err
 	}
@@ -186,6 +189,6 @@ func (r *Run) laterIf(progressed bool, err error) error {
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		wait = min(max(wait, e.RetryAfter), time.Minute)
 	}
-	r.log.Warn("part of the step will be tried again", "after", wait, "error", err)
+	r.log.WarnContext(ctx, "part of the step will be tried again", "after", wait, "error", err)
 	return Later(wait)
 }

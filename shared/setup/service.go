@@ -34,6 +34,16 @@ func newSetup(c *connect.Connection, id string, kind connect.Kind, now time.Time
 	return made
 }
 
+// end ends a setup, and returns it if it was running until now. It runs in
+// transactions' closures.
+func end(s *connect.Setup, state connect.State, code, message string, now time.Time) *connect.Setup {
+	if s == nil || s.State.Ended() {
+		return nil
+	}
+	s.End(state, code, message, now)
+	return s
+}
+
 // lookTimeout bounds a second look after a time-out, and startTimeout what
 // starting a setup may take beyond the time of whoever asked for it.
 const (
@@ -64,14 +74,18 @@ func (s *Service) start(ctx context.Context, made *connect.Setup) error {
 	if err == nil {
 		return nil
 	}
+	var over *connect.Setup
 	_, _, endErr := s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
+		over = nil
 		if x.State == connect.StatePending {
-			x.End(connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
+			over = end(x, connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
 		}
 		return nil
 	})
 	if endErr != nil {
 		s.Log.ErrorContext(ctx, "setup that was not enqueued could not be ended", "setup", made.ID, "error", endErr)
+	} else {
+		s.Measures.ended(ctx, over)
 	}
 	return err
 }
@@ -148,11 +162,12 @@ func stalled(s *connect.Setup, now time.Time) bool {
 // begin makes a setup for the connection as c was read, unless one is running
 // or the connection is another by now.
 func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(now *connect.Connection, made, current *connect.Setup) error) (*connect.Setup, error) {
-	var made *connect.Setup
+	var made, over *connect.Setup
 	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		at := time.Now()
+		over = nil
 		if current != nil && stalled(current, at) {
-			current.End(connect.StateFailed, CodeBroken, "The setup stopped moving.", at)
+			over = end(current, connect.StateFailed, CodeBroken, "The setup stopped moving.", at)
 		}
 		switch {
 		case !now.Connected || now.Generation != c.Generation:
@@ -168,6 +183,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 	if err != nil && !s.stands(ctx, made, err) {
 		return nil, err
 	}
+	s.Measures.ended(ctx, over)
 	return made, s.start(ctx, made)
 }
 
