@@ -24,7 +24,6 @@ type watch struct {
 	telemetry *telemetry.Telemetry
 	tracer    trace.Tracer
 	age       metric.Float64Histogram
-	log       *slog.Logger
 }
 
 func newWatch(t *telemetry.Telemetry, f Function, log *slog.Logger) *watch {
@@ -37,7 +36,7 @@ func newWatch(t *telemetry.Telemetry, f Function, log *slog.Logger) *watch {
 	if err != nil {
 		log.Error("age of tasks is not measured", "error", err)
 	}
-	return &watch{function: f, telemetry: t, tracer: t.Traces.Tracer(scope), age: age, log: log}
+	return &watch{function: f, telemetry: t, tracer: t.Traces.Tracer(scope), age: age}
 }
 
 // request begins the span of a request. What is told of tasks leaves before the
@@ -47,11 +46,8 @@ func (w *watch) request(r *http.Request) (ctx context.Context, done func()) {
 		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attribute.String("http.route", r.Pattern)))
 	return ctx, func() {
 		span.End()
-		if w.function.Caller != CallerQueue && w.function.Caller != CallerScheduler {
-			return
-		}
-		if err := w.telemetry.Flush(ctx); err != nil {
-			w.log.WarnContext(ctx, "telemetry was not sent", "error", err)
+		if w.function.Caller == CallerQueue || w.function.Caller == CallerScheduler {
+			w.telemetry.Flush(ctx)
 		}
 	}
 }

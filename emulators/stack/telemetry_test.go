@@ -3,6 +3,7 @@ package stack_test
 import (
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -320,7 +321,7 @@ func TestMetricsAreWhatGoogleTheQueueAndTheSetupCounted(t *testing.T) {
 }
 
 // lowCardinality fails if a metric has labels that nobody expects, or that name
-// somebody or something.
+// somebody or something, or if README does not have it with its labels.
 func lowCardinality(t *testing.T, points map[string][]point) {
 	t.Helper()
 	labels := map[string][]string{
@@ -330,7 +331,17 @@ func lowCardinality(t *testing.T, points map[string][]point) {
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(labels)), slices.Sorted(maps.Keys(points))); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, series := range points {
+		row := "| `" + name + "` | "
+		for _, label := range labels[name] {
+			if line, _, _ := strings.Cut(string(readme)[max(0, strings.Index(string(readme), row)):], "\n"); !strings.HasPrefix(line, row) || !strings.Contains(line, "`"+label+"`") {
+				t.Errorf("README.md does not have %s with %s", name, label)
+			}
+		}
 		for _, p := range series {
 			if got := slices.Sorted(maps.Keys(p.labels)); !slices.Equal(got, labels[name]) {
 				t.Errorf("%s has the labels %v, want %v", name, got, labels[name])

@@ -58,11 +58,13 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Backends,
 	backends := NewMemory(cfg, nil, log).Backends()
 	if cfg.Real() {
 		if backends, err = OpenReal(ctx, cfg, Watch{}); err != nil {
-			return nil, errors.Join(err, told.Close(ctx))
+			told.Close(ctx)
+			return nil, err
 		}
 	}
 	backends.Telemetry = told
-	backends.close = append([]func(context.Context) error{told.Close}, backends.close...) // it hears of the others' end
+	closing := func(ctx context.Context) error { told.Close(ctx); return nil }
+	backends.close = append([]func(context.Context) error{closing}, backends.close...) // it hears of the others' end
 	return backends, nil
 }
 

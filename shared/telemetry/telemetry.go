@@ -36,8 +36,8 @@ type Telemetry struct {
 	Traces trace.TracerProvider
 	Meters metric.MeterProvider
 
-	flush func(context.Context) error
-	close func(context.Context) error
+	flush, close func(context.Context) error
+	log          *slog.Logger
 }
 
 // None is telemetry that goes nowhere. It costs next to nothing: no exporter is
@@ -48,7 +48,7 @@ func None() *Telemetry { return Of(quiettraces.NewTracerProvider(), quietmetrics
 // closes them.
 func Of(traces trace.TracerProvider, meters metric.MeterProvider) *Telemetry {
 	nothing := func(context.Context) error { return nil }
-	return &Telemetry{Traces: traces, Meters: meters, flush: nothing, close: nothing}
+	return &Telemetry{Traces: traces, Meters: meters, flush: nothing, close: nothing, log: slog.New(slog.DiscardHandler)}
 }
 
 // Options say where telemetry goes and whose it is.
@@ -98,13 +98,13 @@ func New(ctx context.Context, o Options) (*Telemetry, error) {
 		return nil, fmt.Errorf("make exporter of metrics: %w", err)
 	}
 	// Nobody waits for what the timers send.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("telemetry was not sent", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn(unsent, "error", err) }))
 	whose := resource.NewSchemaless(o.attributes()...)
 	traces := sdktrace.NewTracerProvider(sdktrace.WithBatcher(spans), sdktrace.WithResource(whose), sdktrace.WithSampler(byTrace(o.Ratio)))
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(measurements)), sdkmetric.WithResource(whose))
 	every := &pace{every: metricsEvery}
 	return &Telemetry{
-		Traces: traces, Meters: meters,
+		Traces: traces, Meters: meters, log: o.Log,
 		flush: func(ctx context.Context) error {
 			err := traces.ForceFlush(ctx)
 			if every.due(time.Now()) {
@@ -158,12 +158,21 @@ func (p *pace) due(now time.Time) bool {
 	return true
 }
 
+// unsent is logged of what is lost. It is no error of anything else.
+const unsent = "telemetry was not sent"
+
 // Flush sends what is told so far. It gives up after 2 s.
-func (t *Telemetry) Flush(ctx context.Context) error {
+func (t *Telemetry) Flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	return t.flush(ctx)
+	if err := t.flush(ctx); err != nil {
+		t.log.WarnContext(ctx, unsent, "error", err)
+	}
 }
 
 // Close sends what is told so far and ends.
-func (t *Telemetry) Close(ctx context.Context) error { return t.close(ctx) }
+func (t *Telemetry) Close(ctx context.Context) {
+	if err := t.close(ctx); err != nil {
+		t.log.WarnContext(ctx, unsent, "error", err)
+	}
+}

@@ -48,20 +48,18 @@ func TestLinesNameTheirTraceAndWhatTheyAreAbout(t *testing.T) {
 		TraceID: trace.TraceID{0x4b, 15: 0x36}, SpanID: trace.SpanID{7: 0xb7}, TraceFlags: trace.FlagsSampled,
 	}))
 	ctx = connect.About(ctx, slog.String("setup", "s"), slog.String("project", "a"))
-	within := connect.About(ctx, slog.String("project", "b"))
-	for _, test := range []struct {
-		ctx             context.Context
-		project         string
-		about, ofTraces string
-	}{{ctx, "aurora", "a", "projects/aurora/traces/"}, {within, "", "b", ""}} {
-		got := line(t, test.project, func(log *slog.Logger) { log.With("x", 1).InfoContext(test.ctx, "done") })
+	check := func(ctx context.Context, project, about, ofTraces string) {
+		t.Helper()
+		got := line(t, project, func(log *slog.Logger) { log.With("x", 1).InfoContext(ctx, "done") })
 		want := map[string]any{
-			"severity": "INFO", "message": "done", "x": 1.0, "setup": "s", "project": test.about,
-			"logging.googleapis.com/trace":  test.ofTraces + "4b000000000000000000000000000036",
+			"severity": "INFO", "message": "done", "x": 1.0, "setup": "s", "project": about,
+			"logging.googleapis.com/trace":  ofTraces + "4b000000000000000000000000000036",
 			"logging.googleapis.com/spanId": "00000000000000b7", "logging.googleapis.com/trace_sampled": true,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
 	}
+	check(ctx, "aurora", "a", "projects/aurora/traces/")
+	check(connect.About(ctx, slog.String("project", "b")), "", "b", "")
 }
