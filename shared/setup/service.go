@@ -69,14 +69,19 @@ func (s *Service) start(ctx context.Context, made *connect.Setup) error {
 	if err == nil || made.Kind == connect.KindRemoval {
 		return err
 	}
+	var over *connect.Setup
 	_, _, endErr := s.Store.UpdateSetup(ctx, made.ID, func(_ *connect.Connection, x *connect.Setup) error {
+		over = nil
 		if x.State == connect.StatePending {
 			x.End(connect.StateFailed, CodeBroken, "The setup could not be started. Retry it in some minutes.", time.Now())
+			over = x
 		}
 		return nil
 	})
 	if endErr != nil {
 		s.Log.ErrorContext(ctx, "setup that was not enqueued could not be ended", "setup", made.ID, "error", endErr)
+	} else {
+		s.Measures.ended(ctx, over)
 	}
 	return err
 }
@@ -144,11 +149,13 @@ func running(s *connect.Setup) bool {
 // begin makes a setup for the connection as c was read, unless one is running
 // or the connection is another by now.
 func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(now *connect.Connection, made, current *connect.Setup) error) (*connect.Setup, error) {
-	var made *connect.Setup
+	var made, over *connect.Setup
 	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		at := time.Now()
+		over = nil
 		if current != nil && current.Stalled(at) { // its task is lost, and the user is here first
 			current.End(connect.StateFailed, CodeBroken, textStalled, at)
+			over = current
 		}
 		switch {
 		case !now.Connected || now.Generation != c.Generation:
@@ -164,6 +171,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 	if err != nil && !s.stands(ctx, made, err) {
 		return nil, err
 	}
+	s.Measures.ended(ctx, over)
 	return made, s.start(ctx, made)
 }
 
