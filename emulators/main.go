@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 		return fmt.Errorf("-backends is %q, must be memory or real", *backends)
 	}
 	if *verbose || !*demonstrate {
-		opts.Log = telemetry.NewLogger(stderr, slog.LevelInfo)
+		opts.Log = telemetry.NewLogger(stderr, slog.LevelInfo, "")
 	}
 	if *scenarioFile != "" {
 		content, err := os.ReadFile(*scenarioFile)

@@ -25,14 +25,22 @@ type edge struct {
 	Deps
 	function Function
 	reads    singleflight.Group // of setups, by ID
+	watch    *watch
+}
+
+func newEdge(d Deps, f Function) *edge {
+	if d.Telemetry == nil {
+		d.Telemetry = telemetry.None()
+	}
+	d.Log = d.Log.With("function", f.Name)
+	return &edge{Deps: d, function: f, watch: newWatch(d.Telemetry, f, d.Log)}
 }
 
 // handler serves a function at its paths, and at / when it has only one path,
 // which is how a service of its own is called. Whatever else is asked for is
 // answered in JSON too.
 func handler(d Deps, f Function) http.Handler {
-	e := &edge{Deps: d, function: f}
-	e.Log = d.Log.With("function", f.Name)
+	e := newEdge(d, f)
 	mux := http.NewServeMux()
 	paths := f.paths()
 	for _, r := range f.Routes {
@@ -106,7 +114,9 @@ func (e *httpError) Unwrap() error { return e.err }
 // serve turns a function that returns an error into a handler.
 func (e *edge) serve(handle func(*edge, http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(telemetry.Continue(r.Context(), r.Header))
+		ctx, done := e.watch.request(r)
+		defer done()
+		r = r.WithContext(ctx)
 		defer func() {
 			if p := recover(); p != nil {
 				e.Log.ErrorContext(r.Context(), "function panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -145,11 +155,12 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		status = http.StatusRequestEntityTooLarge
 	}
+	failed(r, status, code)
 	log := e.Log.InfoContext
 	if status >= http.StatusInternalServerError {
 		log = e.Log.ErrorContext
 	}
-	log(r.Context(), "request failed", "method", r.Method, "route", r.Pattern, "status", status, "error", err)
+	log(connect.About(r.Context(), connect.SubjectOf(err)...), "request failed", "method", r.Method, "route", r.Pattern, "status", status, "error", err)
 	message := connect.MessageOf(err)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))

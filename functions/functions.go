@@ -18,6 +18,7 @@ import (
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/telemetry"
 )
 
 // Deps are what the functions work with.
@@ -45,6 +46,7 @@ type Deps struct {
 	// MaxAttempts is how often the queue delivers a task.
 	MaxAttempts int
 	Log         *slog.Logger
+	Telemetry   *telemetry.Telemetry // nil: none
 }
 
 // Caller says who may call a function.
@@ -139,7 +141,7 @@ func Register(handlers map[string]http.Handler) {
 // Gateway serves every function under its paths: what the load balancer and
 // the queue's targets are together in a deployment.
 func Gateway(d Deps) http.Handler {
-	mux, handlers, outside := http.NewServeMux(), Handlers(d), &edge{Deps: d}
+	mux, handlers, outside := http.NewServeMux(), Handlers(d), newEdge(d, Function{Name: "none"})
 	mux.Handle("/", outside.serve(nothing))
 	for _, f := range Table() {
 		for _, path := range f.paths() {

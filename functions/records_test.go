@@ -66,7 +66,7 @@ func TestALoginThatEndsWithoutTokensIsForgotten(t *testing.T) {
 func TestWhoAskedForATokenIsAlwaysLogged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := telemetry.NewLogger(&out, slog.LevelError)
+	log := telemetry.NewLogger(&out, slog.LevelError, "")
 	parts := setup.Parts{Store: memory.NewStore(), Log: log}
 	gateway := functions.Gateway(functions.Deps{Service: &setup.Service{Parts: parts}, Internal: functions.InternalMark, Log: log})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/internal/token", strings.NewReader(`{"userId":"user","mode":"ask"}`))

@@ -52,6 +52,7 @@ func (e *edge) task(r *http.Request) ([]byte, error) {
 	if _, err := e.Queue(e.function.Name).Service(r); err != nil {
 		return nil, err
 	}
+	e.watch.delivery(r)
 	return body(r)
 }
 

@@ -22,18 +22,19 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/connect":             {nil, nil},
 	"shared/connect/connecttest": {[]string{"shared/connect"}, []string{"github.com/google/go-cmp", "go.opentelemetry.io/otel/propagation"}},
 	"shared/discovery":           {[]string{"shared/connect"}, nil},
-	"shared/setup":               {[]string{"shared/connect"}, []string{"golang.org/x/sync"}},
-	"shared/oauth":               {[]string{"shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
-	"shared/google":              {[]string{"shared/connect", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net", "golang.org/x/time"}},
+	"shared/setup":               {[]string{"shared/connect"}, slices.Concat([]string{"golang.org/x/sync"}, telling)},
+	"shared/calls":               {[]string{"shared/connect"}, telling},
+	"shared/oauth":               {[]string{"shared/calls", "shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
+	"shared/google":              {[]string{"shared/calls", "shared/connect", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net", "golang.org/x/time"}},
 	"shared/memory":              {[]string{"shared/connect"}, []string{"go.opentelemetry.io/otel/propagation"}},
 	"shared/firestore":           {[]string{"shared/connect"}, []string{"cloud.google.com/go/firestore", "google.golang.org/api/option", "google.golang.org/grpc"}},
 	"shared/cloudtasks":          {[]string{"shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "github.com/googleapis/gax-go", "go.opentelemetry.io/otel/propagation", "google.golang.org/api/option", "google.golang.org/grpc", "google.golang.org/protobuf"}},
 	"shared/vault":               {[]string{"shared/connect"}, []string{"github.com/hashicorp/vault/api", "google.golang.org/api/iamcredentials", "google.golang.org/api/option"}},
 	"shared/secretmanager":       {[]string{"shared/connect"}, []string{"cloud.google.com/go/secretmanager", "google.golang.org/api", "google.golang.org/grpc"}},
-	"shared/telemetry":           {nil, []string{"go.opentelemetry.io/otel/propagation"}},
+	"shared/telemetry":           {[]string{"shared/connect"}, []string{"go.opentelemetry.io/otel"}},
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
 	"shared/identity":            {[]string{"shared/connect"}, []string{"github.com/coreos/go-oidc", "golang.org/x/sync"}},
-	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, []string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors", "golang.org/x/sync"}},
+	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, slices.Concat([]string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors", "golang.org/x/sync"}, telling)},
 	"functions/app":              {everything, everything},
 	"functions/cmd/gcpconnect":   {everything, everything},
 	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},
@@ -47,6 +48,10 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/parts/partstest":  {[]string{"emulators/parts"}, nil},
 	"emulators/stack":            {everything, everything},
 }
+
+// telling is what rooms tell of their work with: the API of OpenTelemetry. Its
+// SDK and exporters are for shared/telemetry alone.
+var telling = []string{"go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace"}
 
 // everything marks the rooms where the parts are put together.
 var everything = []string{"*"}

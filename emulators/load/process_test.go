@@ -63,7 +63,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
+	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.Project)
 	slog.SetDefault(log)
 	backends, err := app.Open(ctx, cfg, log)
 	if err != nil {

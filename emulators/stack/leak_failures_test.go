@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -122,8 +123,9 @@ func TestNothingLeaksWhereSomethingFails(t *testing.T) {
 		t.Parallel()
 		w := newWiretap(nil)
 		between := func(next http.RoundTripper) http.RoundTripper { w.next = next; return w }
-		runOver(t, between, twoWithPlatform(), confirming, func(y *system) {
-			(&failures{system: y, tap: w}).run(t)
+		where, told := tell()
+		runTold(t, where, between, twoWithPlatform(), confirming, func(y *system) {
+			(&failures{system: y, tap: w, told: told}).run(t)
 		})
 	})
 	t.Run("real", func(t *testing.T) {
@@ -136,9 +138,10 @@ func TestNothingLeaksWhereSomethingFails(t *testing.T) {
 		environment["VAULT_ADDR"] = w.vault(t, shared.vault.Address)
 		environment["AUTH"], environment["BACKEND_SERVICE_ACCOUNTS"], environment["HOST"] = "backend", backendAccount, "127.0.0.1"
 		environment["INTERNAL_SERVICE_ACCOUNTS"] = toolsAccount
-		runReal(t, stack.Options{Environment: environment, Network: w}, twoWithPlatform(), func(y *system) {
+		where, told := tell()
+		runReal(t, stack.Options{Environment: environment, Network: w, Telemetry: where}, twoWithPlatform(), func(y *system) {
 			y.asBackend()
-			(&failures{system: y, tap: w, real: true, documents: func() map[string]string {
+			(&failures{system: y, tap: w, told: told, real: true, documents: func() map[string]string {
 				return documents(t, shared.firestore.Address, environment["GOOGLE_CLOUD_PROJECT"])
 			}}).run(t)
 		})
@@ -156,6 +159,7 @@ func newWiretap(next http.RoundTripper) *wiretap {
 type failures struct {
 	*system
 	tap       *wiretap
+	told      *told
 	real      bool // callers show tokens, and the Vault is one
 	documents func() map[string]string
 }
@@ -304,6 +308,7 @@ func (f *failures) judge(t *testing.T) {
 	defer f.tap.mu.Unlock()
 	logs := f.logs.String()
 	f.tap.heard["the log"] = logs
+	f.tap.heard["the spans"], f.tap.heard["the metrics"] = fmt.Sprintf("%+v", f.told.spans()), fmt.Sprintf("%+v", f.told.points(t))
 	kinds := f.tap.search(t)
 	wanted := []string{"code", "state", "code_verifier", "client_secret", "refresh_token", "access_token", "id_token", "access token of a service account", "assertion"}
 	if f.real {

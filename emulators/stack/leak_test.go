@@ -167,7 +167,8 @@ func TestNothingLeaks(t *testing.T) {
 	environment["VAULT_ADDR"] = w.vault(t, shared.vault.Address)
 	environment["AUTH"], environment["BACKEND_SERVICE_ACCOUNTS"], environment["HOST"] = "backend", backendAccount, "127.0.0.1"
 	environment["INTERNAL_SERVICE_ACCOUNTS"] = toolsAccount
-	runReal(t, stack.Options{Environment: environment, Network: w}, scenario(3, withPlatform), func(y *system) {
+	where, told := tell()
+	runReal(t, stack.Options{Environment: environment, Network: w, Telemetry: where}, scenario(3, withPlatform), func(y *system) {
 		y.asBackend()
 		keep := func(when string) {
 			y.t.Helper()
@@ -236,6 +237,7 @@ func TestNothingLeaks(t *testing.T) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.heard["the log"] = y.logs.String()
+		w.heard["the spans"], w.heard["the metrics"] = fmt.Sprintf("%+v", told.spans()), fmt.Sprintf("%+v", told.points(t))
 		kinds := w.search(t)
 		for _, what := range []string{
 			"code", "state", "code_verifier", "client_secret", "refresh_token", "access_token", "id_token", "access token of a service account", "assertion",
@@ -245,8 +247,8 @@ func TestNothingLeaks(t *testing.T) {
 				t.Errorf("no %s was seen, so it was not looked for", what)
 			}
 		}
-		if w.given != 3 || len(w.heard) < 100 || len(w.heard["the log"]) < 1000 {
-			t.Errorf("only %d places were searched, a log of %d bytes, and %d answers of /internal/token", len(w.heard), len(w.heard["the log"]), w.given)
+		if w.given != 3 || len(w.heard) < 100 || len(w.heard["the log"]) < 1000 || len(told.spans()) < 100 || len(w.heard["the metrics"]) < 1000 {
+			t.Errorf("only %d places were searched, a log of %d bytes, %d spans, and %d answers of /internal/token", len(w.heard), len(w.heard["the log"]), len(told.spans()), w.given)
 		}
 	})
 }

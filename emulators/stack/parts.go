@@ -159,10 +159,11 @@ func local(address string) []option.ClientOption {
 	}
 }
 
-// startInstances starts so many instances of the functions over the same real
+// startInstances starts the instances of the functions over the same real
 // services, each with clients of its own, and returns a handler that they
 // serve in turn.
-func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, platform setup.TokenSource, log *slog.Logger) (http.Handler, error) {
+func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, platform setup.TokenSource, opts Options) (http.Handler, error) {
+	n := max(opts.Instances, 1)
 	if err := s.openQueue(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -173,8 +174,8 @@ func (s *Stack) startInstances(ctx context.Context, cfg *config.Config, n int, p
 		if err != nil {
 			return nil, err
 		}
-		backends.Queue, backends.Platform = &countingQueue{backends.Queue, enqueued}, platform
-		a, err := app.New(cfg, backends, s.network.Transport(), log.With("instance", i+1))
+		backends.Queue, backends.Platform, backends.Telemetry = &countingQueue{backends.Queue, enqueued}, platform, opts.Telemetry
+		a, err := app.New(cfg, backends, s.network.Transport(), opts.Log.With("instance", i+1))
 		if err != nil {
 			return nil, errors.Join(err, backends.Close(ctx))
 		}

@@ -3,7 +3,6 @@ package stack_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -43,7 +42,7 @@ func runReal(t testing.TB, opts stack.Options, s *google.Scenario, body func(*sy
 	s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
 	logs := new(locked)
 	opts.Real, opts.Scenario, opts.Logs = true, s, t.TempDir()
-	opts.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	opts.Log = logger(logs)
 	started, err := stack.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +90,8 @@ func TestRealServices(t *testing.T) {
 }
 
 func testRealHappyPath(t *testing.T, shared services) {
-	runReal(t, stack.Options{Environment: shared.environment()}, scenario(5, nil), func(y *system) {
+	where, told := tell()
+	runReal(t, stack.Options{Environment: shared.environment(), Telemetry: where}, scenario(5, nil), func(y *system) {
 		final := y.complete()
 		y.wantSuccess(final, 5, 5)
 		y.discovered("project-001", "project-002", "project-003", "project-004", "project-005")
@@ -103,6 +103,16 @@ func testRealHappyPath(t *testing.T, shared services) {
 		executions := int64(len(final.Projects)) // of discover-project
 		for _, step := range final.Steps {
 			executions += int64(step.Attempts)
+		}
+		traces, tasks := map[string]bool{}, int64(0)
+		for _, s := range told.spans() {
+			if of(&s, "task") != "" {
+				traces[s.SpanContext.TraceID().String()] = true
+				tasks++
+			}
+		}
+		if len(traces) != 1 || tasks < executions {
+			t.Errorf("%d executions are %d spans in %d traces", executions, tasks, len(traces))
 		}
 		counts := y.Counts()
 		if counts.Tasks > executions {

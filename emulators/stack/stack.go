@@ -27,6 +27,7 @@ import (
 	"gcpconnect/shared/config"
 	clients "gcpconnect/shared/google"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/telemetry"
 )
 
 // Options say what to start. The zero value is the default system on free
@@ -40,6 +41,7 @@ type Options struct {
 	Environment map[string]string
 	Network     Network // nil: TCP
 	Log         *slog.Logger
+	Telemetry   *telemetry.Telemetry // nil: none
 
 	// Real keeps state, tokens and tasks in the real services. Those whose
 	// address Environment has (FIRESTORE_EMULATOR_HOST, VAULT_ADDR,
@@ -166,12 +168,12 @@ func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler,
 		return nil, err
 	}
 	if !opts.Real {
-		return s.startEmbedded(cfg, platform, opts.Log)
+		return s.startEmbedded(cfg, platform, opts)
 	}
 	if opts.Elsewhere != nil {
 		return s.startElsewhere(ctx, cfg, variables, opts.Elsewhere)
 	}
-	return s.startInstances(ctx, cfg, max(opts.Instances, 1), platform, opts.Log)
+	return s.startInstances(ctx, cfg, platform, opts)
 }
 
 // platform is the identity of the machine that the scenario has the platform
@@ -190,11 +192,11 @@ func (s *Stack) platform(variables map[string]string) (setup.TokenSource, error)
 }
 
 // startEmbedded starts the functions with everything in memory.
-func (s *Stack) startEmbedded(cfg *config.Config, platform setup.TokenSource, log *slog.Logger) (http.Handler, error) {
-	embedded := app.NewMemory(cfg, s.network.Transport(), log)
+func (s *Stack) startEmbedded(cfg *config.Config, platform setup.TokenSource, opts Options) (http.Handler, error) {
+	embedded := app.NewMemory(cfg, s.network.Transport(), opts.Log)
 	backends, tasks := embedded.Backends(), new(atomic.Int64)
-	backends.Queue, backends.Platform = &countingQueue{embedded.Queue, tasks}, platform
-	a, err := app.New(cfg, backends, s.network.Transport(), log)
+	backends.Queue, backends.Platform, backends.Telemetry = &countingQueue{embedded.Queue, tasks}, platform, opts.Telemetry
+	a, err := app.New(cfg, backends, s.network.Transport(), opts.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package stack_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/stack"
+	"gcpconnect/shared/telemetry"
 )
 
 const owner = "user@example.com"
@@ -88,6 +90,13 @@ func run(t *testing.T, s *google.Scenario, environment map[string]string, body f
 // is nothing.
 func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s *google.Scenario, environment map[string]string, body func(*system)) {
 	t.Helper()
+	runTold(t, nil, between, s, environment, body)
+}
+
+// runTold is runOver with what the functions tell of their work; nil is
+// nothing.
+func runTold(t *testing.T, told *telemetry.Telemetry, between func(http.RoundTripper) http.RoundTripper, s *google.Scenario, environment map[string]string, body func(*system)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		logs := new(strings.Builder)
 		wire := newNetwork()
@@ -95,8 +104,7 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 			wire.outward = between(wire.transport)
 		}
 		started, err := stack.Start(t.Context(), stack.Options{
-			Scenario: s, Environment: environment, Network: wire,
-			Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Scenario: s, Environment: environment, Network: wire, Telemetry: told, Log: logger(logs),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -116,6 +124,11 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 			t.Error(err)
 		}
 	})
+}
+
+// logger writes lines as the program does, for people.
+func logger(w io.Writer) *slog.Logger {
+	return slog.New(telemetry.InContext(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}), ""))
 }
 
 func (y *system) newUser(id string) *demo.User {

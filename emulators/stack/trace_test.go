@@ -32,6 +32,8 @@ func (r *tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
+// A trace is carried on by functions that tell of nothing themselves: their logs
+// are in it.
 func TestASetupIsOneTrace(t *testing.T) {
 	t.Parallel()
 	r := &tracer{traces: map[string]int{}}

@@ -11,12 +11,14 @@ import (
 	"net/url"
 
 	"gcpconnect/functions"
+	"gcpconnect/shared/calls"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/google"
 	"gcpconnect/shared/identity"
 	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/telemetry"
 )
 
 // App is the program, ready to serve.
@@ -48,7 +50,19 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if cfg.GoogleEndpoint != "" {
 		endpoints, authorization = google.EndpointsUnder(cfg.GoogleEndpoint), oauth.EndpointsUnder(cfg.GoogleEndpoint)
 	}
-	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, PlatformQuota: cfg.PlatformQuota})
+	told := backends.Telemetry
+	if told == nil {
+		told = telemetry.None()
+	}
+	watch, err := calls.NewWatch(told.Traces, told.Meters)
+	if err != nil {
+		return nil, fmt.Errorf("watch calls to Google: %w", err)
+	}
+	measures, err := setup.NewMeasures(told.Meters)
+	if err != nil {
+		return nil, fmt.Errorf("measure setups: %w", err)
+	}
+	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, Watch: watch, PlatformQuota: cfg.PlatformQuota})
 	if err != nil {
 		return nil, fmt.Errorf("make Google clients: %w", err)
 	}
@@ -58,7 +72,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	transport = connect.Punctual{Next: transport}
 	authority, err := oauth.New(oauth.Options{
 		ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
-		Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log,
+		Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log, Watch: watch,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make OAuth client: %w", err)
@@ -73,12 +87,12 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	parts := setup.Parts{
 		Store: backends.Store, Queue: backends.Queue, Google: cloud,
 		Tokens:   setup.NewCredentials(backends.Vault, authority, platform, log),
-		Settings: settings, Log: log,
+		Settings: settings, Log: log, Measures: measures,
 	}
 	deps := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
 		OAuth: authority, Front: front, Origins: cfg.AllowedOrigins(),
-		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log,
+		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log, Telemetry: told,
 	}
 	admit(&deps, cfg, authorization.Certs, transport)
 	return &App{Handlers: functions.Handlers(deps), backends: backends, deps: deps}, nil

@@ -16,10 +16,11 @@ import (
 	"gcpconnect/shared/firestore"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/telemetry"
 	"gcpconnect/shared/vault"
 )
 
-// Backends are where state, tokens and tasks are kept.
+// Backends are where state, tokens and tasks are kept, and where telemetry goes.
 type Backends struct {
 	Store connect.Store
 	Vault connect.Vault
@@ -27,6 +28,8 @@ type Backends struct {
 	// Platform is Aurora's own identity at Google; nil: what the program runs
 	// as.
 	Platform setup.TokenSource
+	// Telemetry is what spans and measurements go to; nil: nothing.
+	Telemetry *telemetry.Telemetry
 
 	close []func(context.Context) error
 }
@@ -48,10 +51,21 @@ const dispatchDeadline = functions.MaxTimeout + 15*time.Second
 // Open opens the backends that the configuration names, without calling them.
 // Close them.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Backends, error) {
-	if cfg.Real() {
-		return OpenReal(ctx, cfg, Watch{})
+	told, err := openTelemetry(ctx, cfg, log)
+	if err != nil {
+		return nil, err
 	}
-	return NewMemory(cfg, nil, log).Backends(), nil
+	var backends *Backends
+	if !cfg.Real() {
+		backends = NewMemory(cfg, nil, log).Backends()
+	} else if backends, err = OpenReal(ctx, cfg, Watch{}); err != nil {
+		told.Close(ctx)
+		return nil, err
+	}
+	backends.Telemetry = told
+	closing := func(ctx context.Context) error { told.Close(ctx); return nil }
+	backends.close = append([]func(context.Context) error{closing}, backends.close...) // it hears of the others' end
+	return backends, nil
 }
 
 // Memory is backends in this process.

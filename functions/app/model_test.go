@@ -123,7 +123,7 @@ type model struct {
 	atWork map[*visit]bool // requests of steps that have called Google
 }
 
-// between makes the schedule's troubles.
+// trouble makes the schedule's troubles.
 func (m *model) trouble(s schedule) connecttest.Hook {
 	return func(ctx context.Context, at connecttest.Moment) error {
 		function, _, _ := strings.Cut(m.moment(ctx, at), ":")
@@ -283,7 +283,7 @@ func happen(ctx context.Context, s schedule) (wrong []string, err error) {
 	if m.world, err = newWorld(scene, nil, nil, nil); err != nil {
 		return nil, err
 	}
-	m.world.store = watched{m.world.store, m}
+	m.store = watched{m.store, m}
 	m.between = m.trouble(s)
 	if m.process, err = m.start(); err != nil { // over the watched store
 		return nil, err

@@ -320,8 +320,7 @@ func (w *world) moment(ctx context.Context, m connecttest.Moment) string {
 	if id, ok := strings.CutPrefix(name, "gcp/setup/status/"); ok && id != "" {
 		name = "status"
 	}
-	switch m.Part {
-	case strings.TrimPrefix(googleURL, "http://"):
+	if m.Part == strings.TrimPrefix(googleURL, "http://") {
 		m.Part = "google"
 	}
 	m.About = strings.Join(strings.FieldsFunc(m.About, func(r rune) bool { return r == '/' }), "/")

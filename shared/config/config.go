@@ -97,6 +97,9 @@ type Config struct {
 	GiveUpAfter time.Duration `env:"SETUP_GIVE_UP_AFTER, default=1h"` // how long a setup that does not move is revived before it fails
 
 	LogLevel slog.Level `env:"LOG_LEVEL, default=INFO"`
+	// Traces and metrics, by the variables that OpenTelemetry has for them.
+	TelemetryEndpoint string  `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`        // base URL of a collector, or of Google's Telemetry API; empty: nowhere
+	TraceRatio        float64 `env:"OTEL_TRACES_SAMPLER_ARG, default=1"` // the share of traces that are kept, 0 to 1
 
 	secret map[string]bool // the variables whose values are a secret's
 }
@@ -255,6 +258,15 @@ func (c *Config) validate() []error {
 			fault("CORS_ORIGINS", "has %q, which is no origin such as https://aurora.example.com", c.show("CORS_ORIGINS", origin))
 		}
 	}
+	if c.TelemetryEndpoint != "" {
+		c.checkURL(fault, "OTEL_EXPORTER_OTLP_ENDPOINT", c.TelemetryEndpoint)
+	}
+	if c.GoogleTelemetry() && c.Project == "" {
+		fault("GOOGLE_CLOUD_PROJECT", "is missing: it is the project whose telemetry it is")
+	}
+	if !(c.TraceRatio >= 0 && c.TraceRatio <= 1) {
+		fault("OTEL_TRACES_SAMPLER_ARG", "must be 0 to 1, is %v", c.TraceRatio)
+	}
 	c.validateAuth(fault)
 	c.validateBackends(fault)
 	if !(c.PlatformQuota >= 0.01 && c.PlatformQuota <= 1000) { // nor is it NaN
@@ -371,6 +383,21 @@ func (c *Config) TaskURL(function string) string {
 	return strings.ReplaceAll(target, "{function}", function)
 }
 
+// GoogleTelemetry reports whether traces and metrics go to Google itself, which
+// wants to know from whom
+// (https://cloud.google.com/stackdriver/docs/reference/telemetry/overview).
+func (c *Config) GoogleTelemetry() bool {
+	u, err := url.Parse(c.TelemetryEndpoint)
+	return err == nil && strings.HasPrefix(u.Hostname(), "telemetry.") && strings.HasSuffix(u.Hostname(), ".googleapis.com")
+}
+
+// Region is where the program runs, as far as is known: where its queue is.
+func (c *Config) Region() string {
+	_, after, _ := strings.Cut(c.TaskQueue, "/locations/")
+	region, _, _ := strings.Cut(after, "/")
+	return region
+}
+
 // Format shows what LogValue shows, under every verb of package fmt.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.LogValue().String()) }
 
@@ -385,5 +412,6 @@ func (c Config) LogValue() slog.Value {
 		slog.String("queue", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue)), slog.String("vault", c.show("VAULT_ADDR", c.VaultAddress)),
 		slog.Duration("verify_interval", c.VerifyInterval), slog.Int("verify_attempts", c.VerifyAttempts),
 		slog.Bool("update_org_policies", c.UpdateOrgPolicies),
+		slog.String("telemetry", c.show("OTEL_EXPORTER_OTLP_ENDPOINT", c.TelemetryEndpoint)),
 	)
 }

@@ -125,6 +125,9 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"two ways into the vault":        {backends("VAULT_TOKEN", "very-secret"), "VAULT_TOKEN or VAULT_ROLE_ID or VAULT_ROLE"},
 		"half an AppRole":                {backends("VAULT_SECRET_ID", ""), "VAULT_SECRET_ID is missing"},
 		"a role of nobody":               {backends("VAULT_ROLE_ID", "", "VAULT_ROLE", "functions"), "VAULT_SERVICE_ACCOUNT is missing"},
+		"telemetry in the open":          {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example"}, "OTEL_EXPORTER_OTLP_ENDPOINT is"},
+		"Google's telemetry of nobody":   {map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "https://telemetry.googleapis.com"}, "GOOGLE_CLOUD_PROJECT is missing"},
+		"more traces than there are":     {map[string]string{"OTEL_TRACES_SAMPLER_ARG": "2"}, "OTEL_TRACES_SAMPLER_ARG must be 0 to 1"},
 		"a platform account by name":     {map[string]string{"PLATFORM_SERVICE_ACCOUNT": "aurora"}, "PLATFORM_SERVICE_ACCOUNT"},
 	}
 	for name, tt := range tests {
@@ -166,6 +169,18 @@ func TestDefaultsWork(t *testing.T) {
 	s, err := c.Settings()
 	if err != nil || len(s.AgentRoles) == 0 || len(s.AskRoles) == 0 || !s.OrgPolicy || s.MaxChecks != 20 || s.AutoProjects != 5 || s.MaxSelected != 100 {
 		t.Errorf("settings = %+v, %v", s, err)
+	}
+}
+
+func TestTelemetryGoesToGoogleInItsOwnName(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]bool{
+		"https://telemetry.googleapis.com": true, "https://telemetry.googleapis.com.example": false, "https://collector.example": false, "": false,
+	} {
+		c, err := read(t, backends("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint))
+		if err != nil || c.GoogleTelemetry() != want || c.Region() != "europe-west1" || c.TraceRatio != 1 {
+			t.Errorf("%q is Google's: %v; region %q, ratio %v, %v", endpoint, c.GoogleTelemetry(), c.Region(), c.TraceRatio, err)
+		}
 	}
 }
 

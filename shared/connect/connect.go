@@ -126,14 +126,19 @@ func (c *Connection) WaitUntil(at time.Time) {
 	}
 }
 
-// Cancel ends the connection's setup, if there is one that has not ended. A step
-// of it may be at work, and go on for a while without knowing.
-func (c *Connection) Cancel(current *Setup, code, message string, now time.Time) {
+// Cancel ends the connection's setup, if there is one that has not ended, and
+// returns it then. A step of it may be at work, and go on for a while without
+// knowing.
+func (c *Connection) Cancel(current *Setup, code, message string, now time.Time) *Setup {
 	if current == nil {
-		return
+		return nil
 	}
 	c.WaitUntil(current.Lease.ExpiresAt)
+	if current.State.Ended() {
+		return nil
+	}
 	current.End(StateCanceled, code, message, now)
+	return current
 }
 
 // Leave takes c down to a new generation, with its tokens kept for a removal.

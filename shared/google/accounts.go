@@ -20,7 +20,7 @@ func accountName(projectID, email string) string {
 
 // Account implements setup.Cloud.
 func (c *cloud) Account(ctx context.Context, projectID, email string) (setup.Account, error) {
-	account, err := do(ctx, c, iamAdmin, projectID, "read "+email, func(ctx context.Context) call[*iam.ServiceAccount] {
+	account, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.get"), projectID, "read "+email, func(ctx context.Context) call[*iam.ServiceAccount] {
 		return c.accounts.Get(accountName(projectID, email)).Context(ctx)
 	})
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *cloud) Account(ctx context.Context, projectID, email string) (setup.Acc
 
 // CreateAccount implements setup.Cloud.
 func (c *cloud) CreateAccount(ctx context.Context, projectID, accountID, displayName, description string) (setup.Account, error) {
-	account, err := do(ctx, c, iamAdmin, projectID, "create account "+accountID+" in "+projectID, func(ctx context.Context) call[*iam.ServiceAccount] {
+	account, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.create"), projectID, "create account "+accountID+" in "+projectID, func(ctx context.Context) call[*iam.ServiceAccount] {
 		return c.accounts.Create("projects/"+projectID, &iam.CreateServiceAccountRequest{
 			AccountId: accountID, ServiceAccount: &iam.ServiceAccount{DisplayName: displayName, Description: description},
 		}).Context(ctx)
@@ -44,7 +44,7 @@ func (c *cloud) CreateAccount(ctx context.Context, projectID, accountID, display
 
 // EnableAccount implements setup.Cloud.
 func (c *cloud) EnableAccount(ctx context.Context, projectID, email string) error {
-	_, err := do(ctx, c, iamAdmin, projectID, "enable "+email, func(ctx context.Context) call[*iam.Empty] {
+	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.enable"), projectID, "enable "+email, func(ctx context.Context) call[*iam.Empty] {
 		return c.accounts.Enable(accountName(projectID, email), &iam.EnableServiceAccountRequest{}).Context(ctx)
 	})
 	return err
@@ -52,7 +52,7 @@ func (c *cloud) EnableAccount(ctx context.Context, projectID, email string) erro
 
 // DisableAccount implements setup.Cloud.
 func (c *cloud) DisableAccount(ctx context.Context, projectID, email string) error {
-	_, err := do(ctx, c, iamAdmin, projectID, "disable "+email, func(ctx context.Context) call[*iam.Empty] {
+	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.disable"), projectID, "disable "+email, func(ctx context.Context) call[*iam.Empty] {
 		return c.accounts.Disable(accountName(projectID, email), &iam.DisableServiceAccountRequest{}).Context(ctx)
 	})
 	return err
@@ -60,7 +60,7 @@ func (c *cloud) DisableAccount(ctx context.Context, projectID, email string) err
 
 // DeleteAccount implements setup.Cloud.
 func (c *cloud) DeleteAccount(ctx context.Context, projectID, email string) error {
-	_, err := do(ctx, c, iamAdmin, projectID, "delete "+email, func(ctx context.Context) call[*iam.Empty] {
+	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.delete"), projectID, "delete "+email, func(ctx context.Context) call[*iam.Empty] {
 		return c.accounts.Delete(accountName(projectID, email)).Context(ctx)
 	})
 	return err
@@ -77,7 +77,7 @@ const tokenLifetime = time.Hour
 // Impersonate implements setup.Cloud. IAM Credentials wants the wildcard in
 // place of the project.
 func (c *cloud) Impersonate(ctx context.Context, email string) (connect.AccessToken, error) {
-	token, err := do(ctx, c, iamCredentials, "", "mint a token of "+email, func(ctx context.Context) call[*iamcredentials.GenerateAccessTokenResponse] {
+	token, err := do(ctx, c, iamCredentials.rpc("serviceAccounts.generateAccessToken"), "", "mint a token of "+email, func(ctx context.Context) call[*iamcredentials.GenerateAccessTokenResponse] {
 		return c.credentials.GenerateAccessToken(accountName("-", email), &iamcredentials.GenerateAccessTokenRequest{
 			Scope: []string{cloudPlatform}, Lifetime: fmt.Sprintf("%.0fs", tokenLifetime.Seconds()),
 		}).Context(ctx)

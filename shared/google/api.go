@@ -1,6 +1,10 @@
 package google
 
-import "gcpconnect/shared/connect"
+import (
+	"strings"
+
+	"gcpconnect/shared/connect"
+)
 
 // api is one of Google's APIs: which project its calls are counted against,
 // and what is peculiar to its answers.
@@ -74,6 +78,21 @@ func (a api) counting(name string, perMinute, atOnce float64, weight int) api {
 // reasonUserProjectDenied: the caller may not use the project named in
 // X-Goog-User-Project.
 const reasonUserProjectDenied = "USER_PROJECT_DENIED"
+
+// rpc is a method of an API, by Google's name for it within the API, with the
+// metric that its calls are counted by.
+type rpc struct {
+	api
+	name string
+}
+
+// String names the method in traces and metrics, such as
+// cloudresourcemanager.projects.search.
+func (m rpc) String() string {
+	return strings.TrimSuffix(m.api.name, ".googleapis.com") + "." + m.name
+}
+
+func (a api) rpc(name string) rpc { return rpc{a, name} }
 
 // withoutCharge reports whether a call that failed because of the project that
 // it was to be counted against is made again without naming one. Nothing is

@@ -23,7 +23,7 @@ const maxAssets = 500
 // project itself: its own quota of 400 a minute, and its own API, which the
 // setup has enabled.
 func (c *cloud) SearchResources(ctx context.Context, projectID, pageToken string) ([]connect.Resource, string, error) {
-	answer, err := do(ctx, c, cloudAsset, projectID, "search resources of "+projectID, func(ctx context.Context) call[*cloudasset.SearchAllResourcesResponse] {
+	answer, err := do(ctx, c, cloudAsset.rpc("searchAllResources"), projectID, "search resources of "+projectID, func(ctx context.Context) call[*cloudasset.SearchAllResourcesResponse] {
 		return c.assets.SearchAllResources("projects/" + projectID).
 			ReadMask(assetFields).PageSize(maxAssets).PageToken(pageToken).Context(ctx)
 	})

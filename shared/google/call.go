@@ -37,7 +37,7 @@ type call[T any] interface {
 	Do(opts ...googleapi.CallOption) (T, error)
 }
 
-// do makes a call of api a about a project ("": about none) as c's identity,
+// do makes a call of method m about a project ("": about none) as c's identity,
 // retries it while Google is busy, and returns errors of a class. make returns
 // the call anew for each try; doing names it in errors and logs.
 //
@@ -45,10 +45,13 @@ type call[T any] interface {
 // reads; enabling, which is idempotent; writes of policies, which carry the
 // etag of what they replace; creating an account or a policy. The latter two
 // answer Conflict when the lost try had succeeded, which callers expect.
-func do[T any](ctx context.Context, c *cloud, a api, projectID, doing string, make func(context.Context) call[T]) (T, error) {
-	t := tries[T]{cloud: c, api: a, make: make}
-	if a.charges {
+func do[T any](ctx context.Context, c *cloud, m rpc, projectID, doing string, make func(context.Context) call[T]) (T, error) {
+	t := tries[T]{cloud: c, rpc: m, project: projectID, make: make}
+	if m.charges {
 		t.charged = projectID
+	}
+	if projectID != "" {
+		ctx = connect.About(ctx, slog.String("project", projectID))
 	}
 	p := &patience{ctx: ctx, log: c.log, doing: doing, began: time.Now(), pause: gax.Backoff{Initial: 250 * time.Millisecond, Max: time.Second, Multiplier: 2}}
 	var result T
@@ -69,7 +72,8 @@ func do[T any](ctx context.Context, c *cloud, a api, projectID, doing string, ma
 // tries are the tries of one call, with what they have learnt.
 type tries[T any] struct {
 	*cloud
-	api     api
+	rpc     rpc
+	project string
 	make    func(context.Context) call[T]
 	charged string // the project to count the call against; "": leave that to Google
 	renewed bool   // the token was renewed once
@@ -82,7 +86,7 @@ func (t *tries[T]) try(ctx context.Context) (T, error) {
 	var token connect.Secret
 	for {
 		consumer := cmp.Or(t.charged, t.consumer)
-		if err := t.paces.await(ctx, t.api, consumer); err != nil {
+		if err := t.paces.await(ctx, t.rpc.api, consumer); err != nil {
 			return none, err
 		}
 		if token == "" {
@@ -91,21 +95,18 @@ func (t *tries[T]) try(ctx context.Context) (T, error) {
 				return none, sourceError{err}
 			}
 		}
-		result, err := t.once(ctx, token)
-		if err == nil {
+		result, failure := t.once(ctx, token, consumer)
+		if failure == nil {
 			return result, nil
-		}
-		failure := classify(ctx, t.api, token, err)
-		if failure.Code == connect.Unavailable {
-			t.paces.heard(t.api, consumer, tooMany(err), failure.RetryAfter)
 		}
 		switch {
 		case failure.Code == connect.Unauthenticated && !t.renewed:
 			t.renewed = true
+			var err error
 			if token, err = t.source.Renew(ctx, token); err != nil {
 				return none, sourceError{err}
 			}
-		case t.charged != "" && t.api.withoutCharge(failure):
+		case t.charged != "" && t.rpc.withoutCharge(failure):
 			t.charged = ""
 		default:
 			return none, failure
@@ -113,8 +114,24 @@ func (t *tries[T]) try(ctx context.Context) (T, error) {
 	}
 }
 
-// once sends the call.
-func (t *tries[T]) once(ctx context.Context, token connect.Secret) (T, error) {
+// once sends the call, counted against the consumer, and heeds what Google says
+// of its pace.
+func (t *tries[T]) once(ctx context.Context, token connect.Secret, consumer string) (T, *connect.Error) {
+	ctx, watched := t.watch.Begin(ctx, t.rpc.String(), t.project)
+	result, err := t.send(ctx, token)
+	if err == nil {
+		watched.End(ctx, "")
+		return result, nil
+	}
+	failure := classify(ctx, t.rpc.api, token, err)
+	watched.End(ctx, failure.Code)
+	if failure.Code == connect.Unavailable {
+		t.paces.heard(t.rpc.api, consumer, tooMany(err), failure.RetryAfter)
+	}
+	return result, failure
+}
+
+func (t *tries[T]) send(ctx context.Context, token connect.Secret) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	made := t.make(ctx)

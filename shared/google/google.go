@@ -28,6 +28,7 @@ import (
 	orgpolicy "google.golang.org/api/orgpolicy/v2"
 	serviceusage "google.golang.org/api/serviceusage/v1"
 
+	"gcpconnect/shared/calls"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/setup"
 )
@@ -64,6 +65,7 @@ type Options struct {
 	Endpoints Endpoints
 	Transport http.RoundTripper // nil: one of its own. All calls of all identities share it
 	Logger    *slog.Logger      // nil: slog's default
+	Watch     *calls.Watch      // of all calls; nil: none
 	// PlatformQuota is how much of Google's default quotas this instance may use
 	// of the platform's project, against which the calls of all users are
 	// counted; 0 is 1, all of them. Less where instances share it, more where
@@ -83,6 +85,7 @@ type Google struct {
 	assets      *cloudasset.V1Service
 	paces       *paces
 	log         *slog.Logger
+	watch       *calls.Watch
 }
 
 var _ setup.Google = (*Google)(nil)
@@ -154,7 +157,7 @@ func New(opts Options) (*Google, error) {
 		services: usage.Services, operations: usage.Operations,
 		accounts: accounts.Projects.ServiceAccounts, credentials: credentials.Projects.ServiceAccounts,
 		policies: policies.Projects.Policies, assets: assets.V1,
-		paces: newPaces(cmp.Or(opts.PlatformQuota, 1)), log: opts.Logger,
+		paces: newPaces(cmp.Or(opts.PlatformQuota, 1)), log: opts.Logger, watch: opts.Watch,
 	}, nil
 }
 

@@ -25,7 +25,7 @@ func policyName(projectID, constraint string) string {
 // (https://cloud.google.com/resource-manager/docs/organization-policy/understanding-hierarchy).
 // A rule that denies or lists values wins over one that allows all.
 func (c *cloud) EffectivelyAllowsAll(ctx context.Context, projectID, constraint string) (bool, error) {
-	policy, err := do(ctx, c, orgPolicyAPI, projectID, "read effective org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	policy, err := do(ctx, c, orgPolicyAPI.rpc("policies.getEffectivePolicy"), projectID, "read effective org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		return c.policies.GetEffectivePolicy(policyName(projectID, constraint)).Context(ctx)
 	})
 	if connect.CodeOf(err) == connect.NotFound {
@@ -46,7 +46,7 @@ func allowsAll(rules []*orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule) bo
 
 // OrgPolicy implements setup.Cloud.
 func (c *cloud) OrgPolicy(ctx context.Context, projectID, constraint string) (setup.OrgPolicy, error) {
-	policy, err := do(ctx, c, orgPolicyAPI, projectID, "read org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	policy, err := do(ctx, c, orgPolicyAPI.rpc("policies.get"), projectID, "read org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		return c.policies.Get(policyName(projectID, constraint)).Context(ctx)
 	})
 	if err != nil {
@@ -79,7 +79,11 @@ func (c *cloud) AllowAll(ctx context.Context, projectID, constraint, etag string
 			Etag: etag, Rules: []*orgpolicy.GoogleCloudOrgpolicyV2PolicySpecPolicyRule{{AllowAll: true}},
 		},
 	}
-	_, err := do(ctx, c, orgPolicyAPI, projectID, "write org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	method := "policies.patch"
+	if etag == "" {
+		method = "policies.create"
+	}
+	_, err := do(ctx, c, orgPolicyAPI.rpc(method), projectID, "write org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		if etag == "" {
 			return c.policies.Create("projects/"+projectID, policy).Context(ctx)
 		}
@@ -92,7 +96,7 @@ func (c *cloud) AllowAll(ctx context.Context, projectID, constraint, etag string
 func (c *cloud) RestoreOrgPolicy(ctx context.Context, projectID, constraint, etag, spec string) error {
 	name := policyName(projectID, constraint)
 	if spec == "" {
-		_, err := do(ctx, c, orgPolicyAPI, projectID, "delete org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleProtobufEmpty] {
+		_, err := do(ctx, c, orgPolicyAPI.rpc("policies.delete"), projectID, "delete org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleProtobufEmpty] {
 			return c.policies.Delete(name).Etag(etag).Context(ctx)
 		})
 		return err
@@ -102,7 +106,7 @@ func (c *cloud) RestoreOrgPolicy(ctx context.Context, projectID, constraint, eta
 		return connect.Errorf(connect.Precondition, "What stood before in the organization policy of %s cannot be read.", projectID).Because(err)
 	}
 	policy.Spec.Etag, policy.Spec.UpdateTime = etag, ""
-	_, err := do(ctx, c, orgPolicyAPI, projectID, "restore org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
+	_, err := do(ctx, c, orgPolicyAPI.rpc("policies.patch"), projectID, "restore org policy of "+projectID, func(ctx context.Context) call[*orgpolicy.GoogleCloudOrgpolicyV2Policy] {
 		return c.policies.Patch(name, policy).UpdateMask("policy.spec").Context(ctx)
 	})
 	return err

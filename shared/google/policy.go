@@ -21,7 +21,7 @@ var errNoEtag = connect.Errorf(connect.Internal, "The policy was not read before
 
 // Policy implements setup.Cloud.
 func (c *cloud) Policy(ctx context.Context, projectID string) (*setup.Policy, error) {
-	policy, err := do(ctx, c, resourceManager, projectID, "read policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
+	policy, err := do(ctx, c, resourceManager.rpc("projects.getIamPolicy"), projectID, "read policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
 		return c.projects.GetIamPolicy("projects/"+projectID, &cloudresourcemanager.GetIamPolicyRequest{
 			Options: &cloudresourcemanager.GetPolicyOptions{RequestedPolicyVersion: policyVersion},
 		}).Context(ctx)
@@ -46,7 +46,7 @@ func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy
 	for _, b := range p.Bindings {
 		policy.Bindings = append(policy.Bindings, &cloudresourcemanager.Binding{Role: b.Role, Members: b.Members, Condition: (*cloudresourcemanager.Expr)(toExpr(b.Condition))})
 	}
-	_, err := do(ctx, c, policyWrites, projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
+	_, err := do(ctx, c, policyWrites.rpc("projects.setIamPolicy"), projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
 		return c.projects.SetIamPolicy("projects/"+projectID, &cloudresourcemanager.SetIamPolicyRequest{Policy: policy}).Context(ctx)
 	})
 	return err
@@ -54,7 +54,7 @@ func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy
 
 // AccountPolicy implements setup.Cloud.
 func (c *cloud) AccountPolicy(ctx context.Context, projectID, email string) (*setup.Policy, error) {
-	policy, err := do(ctx, c, iamAdmin, projectID, "read policy of "+email, func(ctx context.Context) call[*iam.Policy] {
+	policy, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.getIamPolicy"), projectID, "read policy of "+email, func(ctx context.Context) call[*iam.Policy] {
 		return c.accounts.GetIamPolicy(accountName(projectID, email)).OptionsRequestedPolicyVersion(policyVersion).Context(ctx)
 	})
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *cloud) SetAccountPolicy(ctx context.Context, projectID, email string, p
 	for _, b := range p.Bindings {
 		policy.Bindings = append(policy.Bindings, &iam.Binding{Role: b.Role, Members: b.Members, Condition: toExpr(b.Condition)})
 	}
-	_, err := do(ctx, c, iamAdmin, projectID, "write policy of "+email, func(ctx context.Context) call[*iam.Policy] {
+	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.setIamPolicy"), projectID, "write policy of "+email, func(ctx context.Context) call[*iam.Policy] {
 		return c.accounts.SetIamPolicy(accountName(projectID, email), &iam.SetIamPolicyRequest{Policy: policy}).Context(ctx)
 	})
 	return err

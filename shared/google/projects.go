@@ -21,7 +21,7 @@ func (c *cloud) Projects(ctx context.Context) ([]setup.CloudProject, error) {
 	var projects []setup.CloudProject
 	seen := map[string]bool{}
 	for token := ""; ; {
-		page, err := do(ctx, c, projectSearch, "", "search projects", func(ctx context.Context) call[*cloudresourcemanager.SearchProjectsResponse] {
+		page, err := do(ctx, c, projectSearch.rpc("projects.search"), "", "search projects", func(ctx context.Context) call[*cloudresourcemanager.SearchProjectsResponse] {
 			return c.projects.Search().PageSize(maxProjects).PageToken(token).Context(ctx)
 		})
 		if err != nil {
@@ -44,7 +44,7 @@ func (c *cloud) Projects(ctx context.Context) ([]setup.CloudProject, error) {
 
 // BillingEnabled implements setup.Cloud.
 func (c *cloud) BillingEnabled(ctx context.Context, projectID string) (bool, error) {
-	info, err := do(ctx, c, cloudBilling, projectID, "read billing of "+projectID, func(ctx context.Context) call[*cloudbilling.ProjectBillingInfo] {
+	info, err := do(ctx, c, cloudBilling.rpc("projects.getBillingInfo"), projectID, "read billing of "+projectID, func(ctx context.Context) call[*cloudbilling.ProjectBillingInfo] {
 		return c.billing.GetBillingInfo("projects/" + projectID).Context(ctx)
 	})
 	return err == nil && info.BillingEnabled, err
@@ -52,7 +52,7 @@ func (c *cloud) BillingEnabled(ctx context.Context, projectID string) (bool, err
 
 // TestPermissions implements setup.Cloud.
 func (c *cloud) TestPermissions(ctx context.Context, projectID string, permissions []string) ([]string, error) {
-	answer, err := do(ctx, c, resourceManager, projectID, "test permissions in "+projectID, func(ctx context.Context) call[*cloudresourcemanager.TestIamPermissionsResponse] {
+	answer, err := do(ctx, c, resourceManager.rpc("projects.testIamPermissions"), projectID, "test permissions in "+projectID, func(ctx context.Context) call[*cloudresourcemanager.TestIamPermissionsResponse] {
 		return c.projects.TestIamPermissions("projects/"+projectID, &cloudresourcemanager.TestIamPermissionsRequest{Permissions: permissions}).Context(ctx)
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 	for i, api := range apis {
 		names[i] = "projects/" + projectID + "/services/" + api
 	}
-	answer, err := do(ctx, c, serviceUsage, projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
+	answer, err := do(ctx, c, serviceUsage.rpc("services.batchGet"), projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
 		return c.services.BatchGet("projects/" + projectID).Names(names...).Context(ctx)
 	})
 	if err != nil {
@@ -51,12 +51,12 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 	if len(apis) == 0 {
 		return "", nil
 	}
-	counted := apiBatches
-	if len(apis) == 1 {
-		counted = apiWrites
+	method := apiBatches.rpc("services.batchEnable")
+	if len(apis) == 1 { // which it refuses
+		method = apiWrites.rpc("services.enable")
 	}
-	operation, err := do(ctx, c, counted, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
-		if len(apis) == 1 { // batchEnable refuses one
+	operation, err := do(ctx, c, method, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+		if len(apis) == 1 {
 			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Context(ctx)
 		}
 		return c.services.BatchEnable("projects/"+projectID, &serviceusage.BatchEnableServicesRequest{ServiceIds: apis}).Context(ctx)
@@ -89,7 +89,7 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 // was used lately, and not to disable others with it
 // (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/disable).
 func (c *cloud) DisableAPI(ctx context.Context, projectID, name string) error {
-	_, err := do(ctx, c, apiWrites, projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	_, err := do(ctx, c, apiWrites.rpc("services.disable"), projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		return c.services.Disable("projects/"+projectID+"/services/"+name, &serviceusage.DisableServiceRequest{CheckIfServiceHasUsage: "CHECK"}).Context(ctx)
 	})
 	return err
@@ -106,7 +106,7 @@ func listed(failed map[string]string) string {
 
 // Operation implements setup.Cloud.
 func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Operation, error) {
-	operation, err := do(ctx, c, serviceUsage, projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
+	operation, err := do(ctx, c, serviceUsage.rpc("operations.get"), projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		return c.operations.Get(name).Context(ctx)
 	})
 	if err != nil {

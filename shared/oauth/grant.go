@@ -40,10 +40,10 @@ func (c *Client) Exchange(ctx context.Context, code connect.Secret, state string
 	var token *oauth2.Token
 	// A code is good for one success only. After an answer that was lost, a
 	// retry finds it used and fails, as would have been the end without one.
-	err := c.retry(ctx, "exchange the code", func(ctx context.Context) (err error) {
+	err := c.retry(ctx, "exchange the code", c.watched("oauth.token", func(ctx context.Context) (err error) {
 		token, err = c.config().Exchange(c.with(ctx), code.Reveal(), oauth2.VerifierOption(verifier))
 		return c.classify(err, code.Reveal(), verifier)
-	})
+	}))
 	if e, ok := errors.AsType[*connect.Error](err); ok && e.Reason == ReasonInvalidGrant {
 		return Grant{}, connect.Errorf(connect.Invalid, "This login can no longer be completed. Connect again.").Because(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	"gcpconnect/shared/calls"
 	"gcpconnect/shared/connect"
 )
 
@@ -77,6 +78,7 @@ type Options struct {
 	Endpoints    Endpoints
 	HTTPClient   *http.Client // only its Transport is used; nil: the default one
 	Logger       *slog.Logger // nil: slog's default
+	Watch        *calls.Watch // of requests about tokens; nil: none
 }
 
 // Client is Aurora as Google's authorization server knows it.
@@ -89,6 +91,7 @@ type Client struct {
 	http      *http.Client
 	verifier  *oidc.IDTokenVerifier
 	log       *slog.Logger
+	watch     *calls.Watch
 }
 
 // requestTimeout bounds one request to the authorization server.
@@ -121,7 +124,7 @@ func New(opts Options) (*Client, error) {
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), opts.Endpoints.Certs)
 	return &Client{
 		id: opts.ClientID, redirectURL: opts.RedirectURL, secret: opts.ClientSecret.Reveal,
-		endpoints: opts.Endpoints, http: client, log: opts.Logger,
+		endpoints: opts.Endpoints, http: client, log: opts.Logger, watch: opts.Watch,
 		// Of Google's issuer it takes both spellings that Google documents.
 		verifier: oidc.NewVerifier(opts.Endpoints.Issuer, keys, &oidc.Config{ClientID: opts.ClientID}),
 	}, nil

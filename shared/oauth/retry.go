@@ -19,6 +19,16 @@ const (
 	maxRetrying   = 8 * time.Second // no try begins after it
 )
 
+// watched does one request, under the eyes of c's watch.
+func (c *Client) watched(method string, do func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, call := c.watch.Begin(ctx, method, "")
+		err := do(ctx)
+		call.End(ctx, connect.CodeOf(err))
+		return err
+	}
+}
+
 // retry does what is named, again while it is Unavailable.
 func (c *Client) retry(ctx context.Context, doing string, do func(context.Context) error) error {
 	p := &patience{ctx: ctx, log: c.log, doing: doing, began: time.Now(), pause: gax.Backoff{Initial: 250 * time.Millisecond, Max: time.Second, Multiplier: 2}}

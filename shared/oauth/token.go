@@ -24,10 +24,10 @@ func (c *Client) Refresh(ctx context.Context, t connect.Token) (connect.Token, e
 		return connect.Token{}, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken)
 	}
 	var fresh *oauth2.Token
-	err := c.retry(ctx, "refresh the token", func(ctx context.Context) (err error) {
+	err := c.retry(ctx, "refresh the token", c.watched("oauth.token", func(ctx context.Context) (err error) {
 		fresh, err = c.config().TokenSource(c.with(ctx), &oauth2.Token{RefreshToken: t.Refresh.Reveal()}).Token()
 		return c.classify(err, t.Refresh.Reveal())
-	})
+	}))
 	if err != nil {
 		return connect.Token{}, err
 	}
@@ -47,13 +47,13 @@ func (c *Client) Revoke(ctx context.Context, t connect.Token) error {
 	if token == "" {
 		return nil
 	}
-	return c.retry(ctx, "revoke the token", func(ctx context.Context) error {
+	return c.retry(ctx, "revoke the token", c.watched("oauth.revoke", func(ctx context.Context) error {
 		err := c.revoke(ctx, token)
 		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refused.ErrorCode == "invalid_token" {
 			return nil
 		}
 		return c.classify(err, token.Reveal())
-	})
+	}))
 }
 
 // revoke sends one request. x/oauth2 has no revocation; its error serves.

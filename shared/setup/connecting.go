@@ -146,10 +146,11 @@ func (s *Service) confirmed(ctx context.Context, userID, handle string) (*connec
 // establish makes the connection of a login whose tokens are in the Vault, and
 // its first setup under that ID.
 func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id string) (*connect.Setup, error) {
-	var made *connect.Setup
+	var made, over *connect.Setup
 	var other bool // the connection was another Google account's
 	c, err := s.Store.UpdateConnection(ctx, l.UserID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
+		over = nil
 		if c.SetupID == id { // this ran before
 			made = current
 			return nil, nil
@@ -157,7 +158,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 		if l.CreatedAt.Before(c.LeftAt) {
 			return nil, errLeft
 		}
-		c.Cancel(current, CodeReconnected, "Google Cloud was connected anew.", now)
+		over = c.Cancel(current, CodeReconnected, "Google Cloud was connected anew.", now)
 		other = c.Subject != g.Subject
 		c.Discard(now)
 		next := &connect.Connection{
@@ -182,6 +183,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 	if made == nil {
 		return nil, connect.Errorf(connect.NotFound, "This setup is no more.")
 	}
+	s.Measures.ended(ctx, over)
 	s.start(ctx, made)
 	if err := s.Store.DeleteLogin(ctx, l.StateHash); err != nil {
 		s.Log.WarnContext(ctx, "login record stays for now", "error", err)

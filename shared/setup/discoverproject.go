@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -49,6 +50,14 @@ func parseDiscoveryTask(body []byte) (discoveryTask, error) {
 	return t, nil
 }
 
+// things name the task in logs and traces. Its user is named in few lines only.
+func (t discoveryTask) things() []slog.Attr {
+	return []slog.Attr{
+		slog.String("step", DiscoverFunction), slog.String("project", t.Project), slog.String("run", t.Run),
+		slog.Int64("generation", t.Generation), slog.Int("attempt", t.Attempt),
+	}
+}
+
 // due is the task for d as it stands.
 func (t discoveryTask) due(d *connect.Discovery) (connect.Task, error) {
 	t.Attempt = d.Attempt
@@ -59,23 +68,28 @@ func (t discoveryTask) due(d *connect.Discovery) (connect.Task, error) {
 // resources page by page as the agent account and stores them. It follows the
 // same rules as the steps: claim, work, commit, enqueue. When its time is
 // short it leaves the next page to another task.
-func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) error {
+func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) (err error) {
 	t, err := parseDiscoveryTask(body)
 	if err != nil {
 		return err
 	}
-	log := r.Log.With("user", t.User, "project", t.Project, "run", t.Run, "attempt", t.Attempt)
-	holder := connect.NewID()
+	ctx, x := r.Measures.begin(connect.About(ctx, t.things()...), DiscoverFunction)
+	defer func() { err = x.end(ctx, err) }()
+	holder, log := connect.NewID(), r.Log.With("user", t.User)
 	c, d, err := r.claimDiscovery(ctx, t, holder)
 	switch {
 	case errors.Is(err, errGone):
+		x.outcome = "out_of_date"
 		log.InfoContext(ctx, "discovery task is out of date")
 		return nil
 	case errors.Is(err, errForeign):
+		x.outcome = "out_of_date"
 		return r.dropResources(ctx, t)
 	case errors.Is(err, errBehind):
+		x.outcome = "behind"
 		return r.enqueueDue(ctx, t, d)
 	case errors.Is(err, errBusy):
+		x.outcome = "busy"
 		return connect.Errorf(connect.Unavailable, "This project is being discovered.").Because(err)
 	case err != nil:
 		return fmt.Errorf("claim discovery of %s: %w", t.Project, err)
@@ -88,6 +102,7 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	defer cancel()
 	again, isAgain := errors.AsType[later](result)
 	retry := result != nil && !isAgain && retryable(result) && !delivery.Last
+	x.outcome = "retrying"
 	_, stored, err := r.Store.UpdateDiscovery(ctx, t.User, t.Project, func(c *connect.Connection, stored *connect.Discovery) error {
 		switch {
 		case c.Generation != t.Generation:
@@ -118,9 +133,11 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 	})
 	switch {
 	case errors.Is(err, errLost):
+		x.outcome = "dropped"
 		log.InfoContext(ctx, "discovery was overtaken")
 		return nil
 	case errors.Is(err, errForeign):
+		x.outcome = "dropped"
 		return r.dropResources(ctx, t)
 	case err != nil:
 		return err
@@ -128,8 +145,10 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 		log.WarnContext(ctx, "discovery will be tried again", "error", result)
 		return result
 	case stored.State == connect.DiscoveryRunning:
+		x.outcome = "waiting"
 		return r.enqueueDue(ctx, t, stored)
 	}
+	x.outcome = string(stored.State)
 	log.InfoContext(ctx, "discovery ended", "state", stored.State, "cause", result)
 	return nil
 }
@@ -137,7 +156,7 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) e
 // dropResources deletes what a run stored whose connection is gone: a
 // disconnect came between, and the resources are nobody's.
 func (r *Runner) dropResources(ctx context.Context, t discoveryTask) error {
-	r.Log.InfoContext(ctx, "discovery's connection is gone", "project", t.Project, "run", t.Run)
+	r.Log.InfoContext(ctx, "discovery's connection is gone")
 	return r.Store.DeleteResources(ctx, t.User, connect.ResourceFilter{ProjectID: t.Project, Run: t.Run})
 }
 

@@ -8,6 +8,8 @@ import (
 	"gcpconnect/shared/connect"
 )
 
+const stepGrant = "grant-access"
+
 // freshFor is how long a service account can be unknown to the rest of Google
 // after it was made (60 s and more; twice that is given).
 const freshFor = 2 * time.Minute

@@ -149,15 +149,17 @@ func (s *Service) forgetLogins(ctx context.Context, c *connect.Connection) error
 // changed in the customer's cloud stays. It is idempotent: called again, it
 // removes what an earlier call could not.
 func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, error) {
+	var over *connect.Setup
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
-		c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
+		over = c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
 		c.Disconnect(now)
 		return nil, nil
 	})
 	if err != nil {
 		return RevocationNone, err
 	}
+	s.Measures.ended(ctx, over)
 	// The logins first: a grant that waits to be confirmed would keep the
 	// connection's from being revoked.
 	logins := s.forgetLogins(ctx, c)
@@ -170,9 +172,10 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 // tokens and what was discovered go. disableAPIs has it disable the APIs too that setups enabled. While
 // a removal runs, and after one that ended, it returns that one.
 func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (*connect.Setup, error) {
-	var made *connect.Setup
+	var made, over *connect.Setup
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		now := time.Now()
+		over = nil
 		switch {
 		case !c.Connected && current != nil && current.Kind == connect.KindRemoval:
 			made = current
@@ -182,7 +185,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 		case c.NeedsReauth:
 			return nil, connect.Errorf(connect.NeedsReauth, connect.NoRefreshToken+" Then disconnect with cleanup. Or disconnect without it.")
 		}
-		c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
+		over = c.Cancel(current, CodeDisconnected, "Google Cloud was disconnected.", now)
 		c.Leave(now)
 		made = newSetup(c, connect.NewID(), connect.KindRemoval, now)
 		made.DisableAPIs = disableAPIs
@@ -194,6 +197,7 @@ func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (
 	if err != nil {
 		return nil, err
 	}
+	s.Measures.ended(ctx, over)
 	faults := s.forgetLogins(ctx, c)        // also when it is called again: the first call may have failed here
 	if made.State == connect.StatePending { // its task has a name: enqueuing it twice is harmless
 		s.start(ctx, made)

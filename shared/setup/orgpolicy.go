@@ -35,7 +35,7 @@ func updateOrgPolicies(ctx context.Context, r *Run) error {
 			default:
 				p.OrgPolicy = r.outcome(err)
 				if p.OrgPolicy != "" {
-					r.log.WarnContext(ctx, "org policy stays", "project", p.ID, "error", err)
+					r.log.WarnContext(ctx, "org policy stays", "error", err)
 					return nil // the outcome says it, and the warning below
 				}
 				return err

@@ -182,7 +182,7 @@ func (r *Run) undo(ctx context.Context, p *connect.Project, phase func(*undoing,
 			p.Removal = before
 			return err
 		}
-		r.log.WarnContext(ctx, "project could not be cleaned up", "project", p.ID, "error", err)
+		r.log.WarnContext(ctx, "project could not be cleaned up", "error", err)
 		u.left["what was not reached"] = connect.MessageOf(err)
 	}
 	p.Refuse(stepRemove, leftBefore, u.left, leftAfter)

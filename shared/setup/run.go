@@ -32,6 +32,8 @@ type Run struct {
 	log    *slog.Logger
 	// onCommit are changes to the connection that become true with the step.
 	onCommit []func(*connect.Connection)
+	// recorded is the step's outcome as the commit wrote it down.
+	recorded string
 
 	holder  string    // of the lease
 	last    bool      // the queue will not deliver the task again
@@ -139,6 +141,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		if !wants(&p) {
 			continue
 		}
+		ctx := connect.About(ctx, slog.String("project", p.ID))
 		// conclude puts what became of the work into the setup.
 		conclude := func(err error) error {
 			r.mu.Lock()
@@ -165,7 +168,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 				failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
 			case err != nil:
 				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
-				r.log.WarnContext(ctx, "project failed", "project", p.ID, "error", err)
+				r.log.WarnContext(ctx, "project failed", "error", err)
 				done++
 				r.ledger.settle(p.ID)
 			default:
@@ -203,7 +206,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 		return errCutOff(errors.Join(err, failed))
 	}
 	if failed != nil {
-		return r.laterIf(done > 0, failed)
+		return r.laterIf(ctx, done > 0, failed)
 	}
 	return wait
 }
@@ -232,7 +235,7 @@ func paced(err error) time.Duration {
 
 // laterIf turns an error that a retry may mend into Later if the execution came
 // further nevertheless: the queue's attempts are for those that do not.
-func (r *Run) laterIf(progressed bool, err error) error {
+func (r *Run) laterIf(ctx context.Context, progressed bool, err error) error {
 	if !progressed {
 		return err
 	}
@@ -240,6 +243,6 @@ func (r *Run) laterIf(progressed bool, err error) error {
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		wait = min(max(wait, e.RetryAfter), time.Minute)
 	}
-	r.log.Warn("part of the step will be tried again", "after", wait, "error", err)
+	r.log.WarnContext(ctx, "part of the step will be tried again", "after", wait, "error", err)
 	return Later(wait)
 }

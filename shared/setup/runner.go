@@ -52,20 +52,24 @@ var (
 
 // Handle executes a task: claim, run, commit, enqueue. Nil means that the
 // queue is done with the task; an error that it must deliver it again.
-func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) error {
-	holder := connect.NewID()
-	log := r.Log.With("setup", t.Setup, "step", t.Step, "attempt", t.Attempt, "generation", t.Generation)
+func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) (err error) {
+	ctx, x := r.Measures.begin(connect.About(ctx, t.LogValue().Group()...), t.Step)
+	defer func() { err = x.end(ctx, err) }()
+	holder, log := connect.NewID(), r.Log
 	c, s, err := r.claim(ctx, t, holder)
 	switch {
 	case errors.Is(err, errGone):
+		x.outcome = "out_of_date"
 		log.InfoContext(ctx, "task is out of date")
 		return nil
 	case errors.Is(err, errBehind):
 		// Whoever committed the setup's present state may have died before it
 		// enqueued the task for it. The task's name makes this harmless.
+		x.outcome = "behind"
 		log.InfoContext(ctx, "task is behind", "due_step", s.Step, "due_attempt", s.Attempt)
 		return r.enqueue(ctx, s)
 	case errors.Is(err, errBusy):
+		x.outcome = "busy"
 		return connect.Errorf(connect.Unavailable, "This step is being worked on.").Because(err)
 	case err != nil:
 		return fmt.Errorf("claim setup %s: %w", t.Setup, err)
@@ -73,19 +77,22 @@ func (r *Runner) Handle(ctx context.Context, t Task, d Delivery) error {
 
 	run := newRun(&r.Parts, c, s, holder, d.Last, log)
 	started := time.Now()
-	result := run.conclude(stepOf(s), run.execute(ctx), d)
+	result := run.conclude(ctx, stepOf(s), run.execute(ctx), d)
 	if errors.As(result, new(stop)) {
 		run.closeBooks(ctx)
 	}
 	log = log.With("duration", time.Since(started))
 	next, err := r.commit(ctx, run, result)
+	x.executed(run)
 	switch {
 	case errors.Is(err, errLost):
+		x.outcome = "dropped"
 		// Or the commit took effect and only its answer was lost, and nobody has
 		// enqueued what follows: the task's next delivery finds out.
 		log.WarnContext(ctx, "step's result was dropped: its lease or generation has passed")
 		return connect.Errorf(connect.Unavailable, "This step's time has passed.").Because(errLost)
 	case err != nil:
+		x.outcome = "retrying"
 		log.WarnContext(ctx, "step will be tried again", "error", err)
 		return err
 	case next == nil:
@@ -191,6 +198,7 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error) (*connect.S
 				s.Step, s.Attempt, s.Executions, s.DueAt = chain[StepNumber(chain, s.Step)].Name, 0, 0, time.Time{}
 			}
 		}
+		run.recorded = record.Outcome
 	})
 	switch {
 	case err != nil:
@@ -199,6 +207,7 @@ func (r *Runner) commit(ctx context.Context, run *Run, result error) (*connect.S
 		return nil, result
 	case s.State.Ended():
 		run.log.InfoContext(ctx, "setup ended", "state", s.State, "code", s.Code)
+		r.Measures.ended(ctx, s)
 		return nil, nil
 	}
 	return s, nil
@@ -221,24 +230,24 @@ func end(c *connect.Connection, s *connect.Setup, ending stop, now time.Time) {
 
 // conclude decides what an execution's error means: one that the same call
 // may overcome stays as it is; any other ends the setup.
-func (r *Run) conclude(step *Step, err error, d Delivery) error {
+func (r *Run) conclude(ctx context.Context, step *Step, err error, d Delivery) error {
 	if err == nil || errors.As(err, new(later)) || errors.As(err, new(stop)) || errors.Is(err, errLost) {
 		return err
 	}
 	if away := paced(err); away > 0 && time.Since(r.Setup.CreatedAt) < turnPatience {
-		r.log.Info("step waits for its turn at Google", "after", away)
+		r.log.InfoContext(ctx, "step waits for its turn at Google", "after", away)
 		return Later(away)
 	}
 	code := connect.CodeOf(err)
 	switch {
 	case code == connect.NeedsReauth:
-		r.log.Warn("the user must consent again", "error", err)
+		r.log.WarnContext(ctx, "the user must consent again", "error", err)
 		return stop{connect.StateNeedsReauth, string(code), connect.MessageOf(err)}
 	case !retryable(err):
-		r.log.Warn("step cannot go on", "error", err)
+		r.log.WarnContext(ctx, "step cannot go on", "error", err)
 		return Stop(string(code), step.Failure+": "+connect.MessageOf(err))
 	case d.Last:
-		r.log.Error("step failed on its last delivery", "error", err)
+		r.log.ErrorContext(ctx, "step failed on its last delivery", "error", err)
 		return Stop(CodeBroken, step.Failure+": "+connect.MessageOf(err)+" Retry the setup in some minutes: it goes on from what is done.")
 	}
 	return err

@@ -144,11 +144,13 @@ func running(s *connect.Setup) bool {
 // begin makes a setup for the connection as c was read, unless one is running
 // or the connection is another by now.
 func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(now *connect.Connection, made, current *connect.Setup) error) (*connect.Setup, error) {
-	var made *connect.Setup
+	var made, over *connect.Setup
 	_, err := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, current *connect.Setup) (*connect.Setup, error) {
 		at := time.Now()
+		over = nil
 		if current != nil && current.Stalled(at) { // its task is lost, and the user is here first
 			current.End(connect.StateFailed, CodeBroken, textStalled, at)
+			over = current
 		}
 		switch {
 		case !now.Connected || now.Generation != c.Generation:
@@ -164,6 +166,7 @@ func (s *Service) begin(ctx context.Context, c *connect.Connection, fill func(no
 	if err != nil && !s.stands(ctx, made, err) {
 		return nil, err
 	}
+	s.Measures.ended(ctx, over)
 	s.start(ctx, made)
 	return made, nil
 }

@@ -32,6 +32,7 @@ type Parts struct {
 	Tokens   *Credentials
 	Settings Settings
 	Log      *slog.Logger
+	Measures *Measures // nil: none
 }
 
 // Timing of one execution of a step. The queue must allow more time for a

@@ -94,6 +94,7 @@ func (s *Service) revive(ctx context.Context, stalled *connect.Setup) error {
 	log := s.Log.With("setup", x.ID, "step", x.Step, "attempt", x.Attempt, "generation", x.Generation)
 	if x.State.Ended() {
 		log.ErrorContext(ctx, "stalled setup was given up", "state", x.State)
+		s.Measures.ended(ctx, x)
 		return nil
 	}
 	log.WarnContext(ctx, "stalled setup was revived", "since", x.StalledSince)

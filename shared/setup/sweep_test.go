@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
 	emulated "gcpconnect/emulators/google"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
@@ -25,6 +28,35 @@ func (c *chain) sweep(n int) {
 		})
 	}
 	all.Wait()
+}
+
+// countEndings has the setups counted that the service ends, and returns how
+// many of them came to an outcome.
+func (c *chain) countEndings() func(outcome string) int64 {
+	c.t.Helper()
+	reader := metric.NewManualReader()
+	var err error
+	if c.service.Measures, err = setup.NewMeasures(metric.NewMeterProvider(metric.WithReader(reader))); err != nil {
+		c.t.Fatal(err)
+	}
+	return func(outcome string) (n int64) {
+		c.t.Helper()
+		var all metricdata.ResourceMetrics
+		if err := reader.Collect(c.t.Context(), &all); err != nil {
+			c.t.Fatal(err)
+		}
+		for _, scope := range all.ScopeMetrics {
+			for _, m := range scope.Metrics {
+				ended, _ := m.Data.(metricdata.Sum[int64])
+				for _, p := range ended.DataPoints {
+					if is, _ := p.Attributes.Value("outcome"); m.Name == "gcpconnect.setups" && is.AsString() == outcome {
+						n += p.Value
+					}
+				}
+			}
+		}
+		return n
+	}
 }
 
 // lose drops the tasks that are enqueued and not delivered, as a queue that is purged.
@@ -131,6 +163,7 @@ func TestASetupThatIsRevivedInVainFailsInWords(t *testing.T) {
 					c.until("grant-access")
 				}
 				c.service.Settings.GiveUpAfter = 20 * time.Minute // the user's token lasts an hour
+				ended := c.countEndings()
 				began := time.Now()
 				var s *connect.Setup
 				for s == nil || !s.State.Ended() {
@@ -150,6 +183,9 @@ func TestASetupThatIsRevivedInVainFailsInWords(t *testing.T) {
 				}
 				if last := s.Steps; len(last) > 0 && last[len(last)-1].FinishedAt.IsZero() {
 					t.Errorf("the step's record is open: %+v", last[len(last)-1])
+				}
+				if n := ended("failed"); n != 1 {
+					t.Errorf("its end was counted %d times", n)
 				}
 				if removal {
 					time.Sleep(2 * time.Minute)

@@ -28,7 +28,7 @@ func validateProjects(ctx context.Context, r *Run) error {
 	case err != nil:
 		return err
 	case busy != nil && !r.last:
-		return r.laterIf(len(s.Billing) > before, busy)
+		return r.laterIf(ctx, len(s.Billing) > before, busy)
 	}
 	for _, w := range found.warnings() {
 		s.Warn(w)

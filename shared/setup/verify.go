@@ -103,6 +103,7 @@ func (r *Run) checkProjects(ctx context.Context) error {
 		}
 		if err == nil && len(without(permissions, granted)) == 0 {
 			p.Verified = true
+			r.Measures.propagated(ctx, s, p)
 			p.Recover(s.Step)
 			return nil
 		}

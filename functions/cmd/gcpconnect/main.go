@@ -53,7 +53,7 @@ func run(ctx context.Context) error {
 	if err := errors.Join(err, secrets.Close()); err != nil {
 		return err
 	}
-	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
+	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.Project)
 	slog.SetDefault(log)
 	backends, err := app.Open(ctx, cfg, log)
 	if err != nil {
