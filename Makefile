@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
 
-.PHONY: help demo dev test model bench load lint fuzz
+.PHONY: help demo dev test model schedules bench load lint fuzz
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,15 +22,19 @@ dev: ## run the whole system on this machine until Ctrl-C (BACKENDS=real: likewi
 test: lint ## check formatting, vet, lint, and run every test and each fuzz target briefly
 	@skipped=$$(mktemp) && trap 'rm -f "$$skipped"' EXIT && \
 		SKIPPED_TESTS=$$skipped go test -race -timeout 20m ./... && \
-		$(MAKE) --no-print-directory model fuzz FUZZTIME=5s && \
+		$(MAKE) --no-print-directory schedules fuzz FUZZTIME=5s && \
 		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
 
 lint: ## golangci-lint, which includes vet and formatting
 	$(TOOL) golangci-lint run ./...
 
-CHECKS ?= 500
-model: ## try random schedules of what users do and what goes wrong, four times CHECKS=500, without the race detector
-	go test -run=WhatMustHoldHolds -rapid.checks=$(CHECKS) ./functions/app
+CHECKS ?= 250
+REAL_CHECKS ?= 25
+model: schedules ## try random schedules of what users do and what goes wrong: eight times CHECKS=250 in memory, and REAL_CHECKS=25 over real services
+	go test -timeout 1h -run=OverRealServices -rapid.checks=$(REAL_CHECKS) ./functions/app
+
+schedules:
+	go test -timeout 1h -run=WhateverHappensWhat -rapid.checks=$(CHECKS) ./functions/app
 
 FUZZTIME ?= 30s
 fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)

@@ -15,6 +15,10 @@ import (
 	"gcpconnect/emulators/parts/partstest"
 )
 
+// patience is longer than what follows waits for a step that was at work when
+// the user connected anew: the 90 s of its lease.
+const patience = 150 * time.Second
+
 // fewRoles are enough to be granted, checked and used.
 var fewRoles = map[string]string{
 	"AGENT_ROLES": "roles/run.admin,roles/cloudasset.viewer,roles/serviceusage.serviceUsageConsumer", "ASK_ROLES": "roles/viewer",
@@ -44,7 +48,7 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 	if l.logins, err = y.connect(user); err != nil {
 		return l, err
 	}
-	if err := errors.Join(y.idle(time.Minute), y.sweep()); err != nil {
+	if err := errors.Join(y.idle(patience), y.sweep()); err != nil {
 		return l, err
 	}
 	if l.connected, err = y.state(); err != nil {
@@ -54,7 +58,7 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 	if err := y.call(user, http.StatusAccepted, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true}); err != nil {
 		return l, err
 	}
-	if err := errors.Join(y.idle(time.Minute), y.sweep()); err != nil {
+	if err := errors.Join(y.idle(patience), y.sweep()); err != nil {
 		return l, err
 	}
 	if l.removed, err = y.state(); err != nil {
@@ -137,6 +141,9 @@ func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
 		})
 	}
 	group.Wait()
+	if left := tokensIn(t, rootOf(t, shared.vault)); left > 0 {
+		t.Errorf("%d tokens are left in the Vault, and all users have left", left)
+	}
 	t.Logf("killed at %d moments of a setup and %d of a removal", len(whole.setup), len(whole.removal))
 }
 

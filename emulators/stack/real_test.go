@@ -161,7 +161,7 @@ func testRealDisconnect(t *testing.T, shared services) {
 		task := y.connect()
 		y.reach(task, 60)
 		if n := tokensIn(t, root); n != before+1 {
-			t.Errorf("%d users have tokens in Vault, want %d", n, before+1)
+			t.Errorf("%d tokens are in Vault, want %d", n, before+1)
 		}
 		y.call(http.StatusOK, http.MethodPost, "/api/gcp/force-disconnect", nil, nil)
 		if err := y.Idle(t.Context()); err != nil {
@@ -172,7 +172,7 @@ func testRealDisconnect(t *testing.T, shared services) {
 			t.Errorf("the setup ended with %s", show(final))
 		}
 		if n := tokensIn(t, root); n != before {
-			t.Errorf("%d users have tokens in Vault after the disconnect, want %d", n, before)
+			t.Errorf("%d tokens are in Vault after the disconnect, want %d", n, before)
 		}
 	})
 }
@@ -397,6 +397,6 @@ func tokensIn(t *testing.T, root *api.Client) int {
 	if list == nil {
 		return 0
 	}
-	users, _ := list.Data["keys"].([]any)
-	return len(users)
+	tokens, _ := list.Data["keys"].([]any)
+	return len(tokens)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,17 +43,7 @@ func leaving(ctx context.Context, w *world) error {
 	if err := connecting(ctx, w); err != nil {
 		return err
 	}
-	answer, err := w.call(ctx, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true})
-	if err != nil {
-		return err
-	}
-	var removal struct {
-		TaskID string `json:"task_id"`
-	}
-	if err := answer.Decode(&removal); err != nil || answer.Status != http.StatusAccepted {
-		return fmt.Errorf("disconnect answered %d %s, %w", answer.Status, answer.Body, err)
-	}
-	_, err = w.ended(ctx, removal.TaskID)
+	_, err := w.leave(ctx)
 	return err
 }
 
@@ -280,7 +269,8 @@ func TestAProcessThatDiesAnywhereLosesNothing(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						var died atomic.Bool
 						got := s.play(t.Context(), t, killAt(moment, &died))
-						if !died.Load() {
+						// How often a token is read depends on who of many comes first.
+						if !died.Load() && !strings.Contains(moment, "vault Get") {
 							t.Error("nobody died")
 						}
 						if diff := cmp.Diff(want.comparable(), got.comparable()); diff != "" {

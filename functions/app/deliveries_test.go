@@ -44,16 +44,7 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 	})
 	for name, disturb := range map[string]func(*world, context.Context){
 		"each twice at the same moment": func(w *world, _ context.Context) {
-			w.deliver = func(d *delivery) (*http.Response, error) {
-				twin := make(chan struct{})
-				go func() {
-					defer close(twin)
-					_, _ = d.deliver()
-				}()
-				response, err := d.deliver()
-				<-twin
-				return response, err
-			}
+			w.deliver = (*delivery).twice
 		},
 		"each again a moment later": func(w *world, _ context.Context) {
 			w.deliver = func(d *delivery) (*http.Response, error) {
@@ -70,8 +61,7 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 				}
 				w.zombies.Go(func() {
 					if pause(ctx, time.Hour) == nil {
-						d.request = d.request.WithContext(ctx)
-						_, _ = d.deliver()
+						_, _ = d.deliverIn(ctx)
 					}
 				})
 				return noContent(), nil
@@ -85,8 +75,7 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 				slices.Reverse(before)
 				for _, old := range before {
 					if old != d {
-						old.request = old.request.WithContext(d.request.Context())
-						_, _ = old.deliver()
+						_, _ = old.deliverIn(d.request.Context())
 					}
 				}
 				return d.deliver()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -19,19 +18,28 @@ import (
 	"pgregory.net/rapid"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/parts/partstest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
+	"gcpconnect/shared/firestore"
 	"gcpconnect/shared/setup"
+	"gcpconnect/shared/vault"
 )
 
-// TestMain lets the model try fewer schedules than the library does by itself:
+// models is how many models try schedules at once.
+const models = 8
+
+// TestMain lets each model try fewer schedules than the library does by itself:
 // each is hours of a world. -rapid.checks says how many, -rapid.seed which.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
-	if !given {
-		if err := flag.Set("rapid.checks", "15"); err != nil { // each costs more under the race detector
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range map[string]string{"rapid.checks": "2", "test.parallel": "8"} { // most of the time over real services is waiting
+		if given[name] {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}
 	}
@@ -121,6 +129,9 @@ type model struct {
 	counts map[string]int
 	seen   map[string]bool // setups that have succeeded
 	atWork map[*visit]bool // requests of steps that have called Google
+	// every is how often somebody looks, and rest for how long nobody does
+	// anything at the end. Over real services each look takes its time.
+	every, rest time.Duration
 }
 
 // trouble makes the schedule's troubles.
@@ -266,21 +277,21 @@ func (m *model) do(ctx context.Context, what string) {
 		before := slices.Clone(m.tasks)
 		m.world.mu.Unlock()
 		for _, old := range slices.Backward(before) {
-			old.request = old.request.WithContext(ctx)
-			if response, err := old.deliver(); err == nil {
-				_, _ = io.Copy(io.Discard, response.Body)
-			}
+			_, _ = old.deliverIn(ctx)
 		}
 	}
 }
 
 // happen lets a schedule happen, and then calm, and returns what was wrong.
-func happen(ctx context.Context, s schedule) (wrong []string, err error) {
-	m := &model{counts: map[string]int{}, seen: map[string]bool{}, atWork: map[*visit]bool{}}
+func happen(ctx context.Context, s schedule, store connect.Store, vault connect.Vault) (wrong []string, err error) {
+	m := &model{counts: map[string]int{}, seen: map[string]bool{}, atWork: map[*visit]bool{}, every: 7 * time.Second, rest: 50 * time.Minute}
+	if store != nil {
+		m.every, m.rest = 41*time.Second, 22*time.Minute
+	}
 	scene := scenario(2)
 	scene.Projects[2].Bindings = append(scene.Projects[2].Bindings, google.Binding{Role: "roles/viewer", Members: []string{"user:colleague@example.com"}})
 	scene.Users = append(scene.Users, google.User{Email: "colleague@example.com", Sub: "100000000000000000002", Domain: "example.com"})
-	if m.world, err = newWorld(scene, nil, nil, nil); err != nil {
+	if m.world, err = newWorld(scene, nil, store, vault); err != nil {
 		return nil, err
 	}
 	m.store = watched{m.store, m}
@@ -294,7 +305,7 @@ func happen(ctx context.Context, s schedule) (wrong []string, err error) {
 	watching.Go(func() { m.schedule(ctx) })
 	watching.Go(func() {
 		progress := map[string]int{}
-		for pause(ctx, 7*time.Second) == nil {
+		for pause(ctx, m.every) == nil {
 			m.look(ctx, progress)
 		}
 	})
@@ -321,16 +332,7 @@ func happen(ctx context.Context, s schedule) (wrong []string, err error) {
 func (m *model) delivering(how string) func(*delivery) (*http.Response, error) {
 	switch how {
 	case "twice at once":
-		return func(d *delivery) (*http.Response, error) {
-			twin := make(chan struct{})
-			go func() {
-				defer close(twin)
-				_, _ = d.deliver()
-			}()
-			response, err := d.deliver()
-			<-twin
-			return response, err
-		}
+		return (*delivery).twice
 	case "again a minute later":
 		return func(d *delivery) (*http.Response, error) {
 			response, err := d.deliver()
@@ -364,17 +366,7 @@ func (m *model) settle(ctx context.Context) error {
 		}
 		m.compare(ctx)
 	}
-	answer, err := m.call(ctx, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true})
-	if err != nil {
-		return err
-	}
-	var removal struct {
-		TaskID string `json:"task_id"`
-	}
-	if err := answer.Decode(&removal); err != nil || answer.Status != http.StatusAccepted {
-		return fmt.Errorf("disconnect answered %d %s, %w", answer.Status, answer.Body, err)
-	}
-	status, err := m.ended(ctx, removal.TaskID)
+	status, err := m.leave(ctx)
 	if err != nil {
 		return err
 	}
@@ -398,8 +390,8 @@ func (m *model) settle(ctx context.Context) error {
 
 // quiet waits until no task is left and all that was left behind is swept.
 func (m *model) quiet(ctx context.Context) error {
-	for range 2 {
-		if err := pause(ctx, 25*time.Minute); err != nil {
+	for range 2 { // the sweep of what the first one left
+		if err := pause(ctx, m.rest/2); err != nil {
 			return err
 		}
 		if err := m.queue.Idle(ctx); err != nil {
@@ -503,14 +495,51 @@ func (m *model) secrets(ctx context.Context) error {
 // one of them is made as short as it can be and shown with its seed.
 func TestWhateverHappensWhatMustHoldHolds(t *testing.T) {
 	t.Parallel()
-	for i := range 4 { // at once
+	for i := range models {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
 				s := schedules().Draw(rt, "schedule")
 				var wrong []string
 				var err error
-				synctest.Test(t, func(t *testing.T) { wrong, err = happen(t.Context(), s) })
+				synctest.Test(t, func(t *testing.T) { wrong, err = happen(t.Context(), s, nil, nil) })
+				if len(wrong) > 0 || err != nil {
+					rt.Fatalf("%s\n\n%s\n%v", s, strings.Join(wrong, "\n"), err)
+				}
+			})
+		})
+	}
+}
+
+// So it does with state in Firestore and tokens in Vault.
+func TestWhateverHappensOverRealServicesWhatMustHoldHolds(t *testing.T) {
+	t.Parallel()
+	emulator, server := partstest.Firestore(t), partstest.Vault(t)
+	tokens, err := vault.New(vault.Options{
+		Address: server.Address, Mount: "gcpconnect", Auth: vault.Auth{RoleID: server.RoleID, SecretID: server.SecretID},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tokens.Close() })
+	for i := range models {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) {
+				s := schedules().Draw(rt, "schedule")
+				store, err := firestore.New(t.Context(), firestore.Options{Project: "test-" + strings.ToLower(connect.NewID()), Emulator: emulator.Address})
+				if err != nil {
+					rt.Fatal(err)
+				}
+				defer store.Close()
+				out := newOutside()
+				defer out.close()
+				now := time.Now() // the database's clock is the wall's
+				var wrong []string
+				synctest.Test(t, func(t *testing.T) {
+					time.Sleep(time.Until(now))
+					wrong, err = happen(t.Context(), s, outerStore{store, out}, outerVault{tokens, out})
+				})
 				if len(wrong) > 0 || err != nil {
 					rt.Fatalf("%s\n\n%s\n%v", s, strings.Join(wrong, "\n"), err)
 				}

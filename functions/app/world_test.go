@@ -100,9 +100,6 @@ type world struct {
 	// deliver, if there is one, carries a task to the program in place of the
 	// one delivery that a queue makes.
 	deliver func(task *delivery) (*http.Response, error)
-	// passing lets time pass for what waits for a dead process, where the clock
-	// is the wall's; nil: time passes by itself.
-	passing func()
 
 	mu      sync.Mutex
 	process *process
@@ -235,13 +232,27 @@ type delivery struct {
 }
 
 // deliver delivers the task, once more if it was before.
-func (d *delivery) deliver() (*http.Response, error) {
-	r := d.request.Clone(d.request.Context())
+func (d *delivery) deliver() (*http.Response, error) { return d.deliverIn(d.request.Context()) }
+
+func (d *delivery) deliverIn(ctx context.Context) (*http.Response, error) {
+	r := d.request.Clone(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(d.body))
 	response, err := d.w.send(r)
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	d.done = d.done || err == nil && response.StatusCode/100 == 2
+	return response, err
+}
+
+// twice delivers the task twice at the same moment.
+func (d *delivery) twice() (*http.Response, error) {
+	twin := make(chan struct{})
+	go func() {
+		defer close(twin)
+		_, _ = d.deliver()
+	}()
+	response, err := d.deliver()
+	<-twin
 	return response, err
 }
 
@@ -295,9 +306,6 @@ func (w *world) restart(dead *process) error {
 		return err
 	}
 	w.process = next
-	if w.passing != nil {
-		w.passing()
-	}
 	return errDead
 }
 
@@ -349,13 +357,13 @@ func (w *world) sweep(ctx context.Context) error {
 	return nil
 }
 
-// schedule sweeps every minute until ctx ends, whatever comes of it.
+// schedule sweeps every other minute until ctx ends, whatever comes of it.
 func (w *world) schedule(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Minute):
+		case <-time.After(2 * time.Minute):
 			_ = w.sweep(ctx) // the next one makes up for it
 		}
 	}
@@ -428,6 +436,21 @@ func (w *world) ended(ctx context.Context, id string) (*demo.Status, error) {
 			return nil, fmt.Errorf("setup %s does not end: %w", id, err)
 		}
 	}
+}
+
+// leave disconnects with everything undone, and waits for the end of that.
+func (w *world) leave(ctx context.Context) (*demo.Status, error) {
+	answer, err := w.call(ctx, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true})
+	if err != nil {
+		return nil, err
+	}
+	var removal struct {
+		TaskID string `json:"task_id"`
+	}
+	if err := answer.Decode(&removal); err != nil || answer.Status != http.StatusAccepted {
+		return nil, fmt.Errorf("disconnect answered %d %s, %w", answer.Status, answer.Body, err)
+	}
+	return w.ended(ctx, removal.TaskID)
 }
 
 // complain notes what must never be.
