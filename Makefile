@@ -31,10 +31,10 @@ lint: ## golangci-lint, which includes vet and formatting
 CHECKS ?= 250
 REAL_CHECKS ?= 25
 model: schedules ## try random schedules of what users do and what goes wrong: eight times CHECKS=250 in memory, and REAL_CHECKS=25 over real services
-	go test -timeout 1h -run=OverRealServices -rapid.checks=$(REAL_CHECKS) ./functions/app
+	go test ./functions/app -timeout 1h -run OverRealServices -rapid.checks=$(REAL_CHECKS)
 
 schedules:
-	go test -timeout 1h -run=WhateverHappensWhat -rapid.checks=$(CHECKS) ./functions/app
+	go test ./functions/app -timeout 1h -run WhateverHappensWhat -rapid.checks=$(CHECKS)
 
 FUZZTIME ?= 30s
 fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)

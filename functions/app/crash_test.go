@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -13,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"gcpconnect/emulators/google"
 	"gcpconnect/shared/connect"
@@ -25,6 +26,9 @@ type story struct {
 	environment map[string]string
 	scenario    func() *google.Scenario
 	tell        func(ctx context.Context, w *world) error
+	// rest is for how long nobody does anything at the end; 0: until all that was
+	// left behind is swept.
+	rest time.Duration
 	// only are the functions in which the process dies; empty: all.
 	only []string
 }
@@ -69,7 +73,7 @@ func (s story) play(ctx context.Context, t *testing.T, prepare func(*world)) sta
 	if err := s.tell(ctx, w); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(75 * time.Minute) // whatever was left behind is swept by then, and whatever is late has come
+	time.Sleep(cmp.Or(s.rest, 25*time.Minute))
 	if err := w.queue.Idle(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +277,7 @@ func TestAProcessThatDiesAnywhereLosesNothing(t *testing.T) {
 						if !died.Load() && !strings.Contains(moment, "vault Get") {
 							t.Error("nobody died")
 						}
-						if diff := cmp.Diff(want.comparable(), got.comparable()); diff != "" {
+						if diff := gocmp.Diff(want.comparable(), got.comparable()); diff != "" {
 							t.Errorf("the world differs (-undisturbed +now):\n%s", diff)
 						}
 					})

@@ -34,7 +34,7 @@ func (d *delivery) attempt() int {
 // However tasks are delivered, everything is done, and nothing twice.
 func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 	t.Parallel()
-	s := story{scenario: func() *google.Scenario { return scenario(2) }, tell: leaving}
+	s := story{scenario: func() *google.Scenario { return scenario(2) }, tell: leaving, rest: 75 * time.Minute} // what is late has come
 	var want state
 	var wantWrites int
 	synctest.Test(t, func(t *testing.T) {
