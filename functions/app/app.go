@@ -31,7 +31,8 @@ type App struct {
 }
 
 // New makes an App over backends, which it closes. Requests to Google go
-// through transport; nil is the default one, and one of their own for the APIs. Close it.
+// through transport; nil is the default one, and one of their own for the APIs.
+// Close it.
 func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, log *slog.Logger) (*App, error) {
 	settings, err := cfg.Settings()
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 // zero value for what they lack; one of a later version is left to the release
 // that knows it.
 //
-// Version 2 has StallsAt in setups and discoveries, and LeftAt in connections.
+// Version 2 has StallsAt in setups and discoveries, LeftAt and BusyUntil in
+// connections, and random paths of tokens.
 const SchemaVersion = 2
 
 // LoginLifetime is how long a login may take between POST /login and Google's

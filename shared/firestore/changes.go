@@ -70,7 +70,7 @@ func (s *Store) ChangesByID(ctx context.Context, userID string, ids []string) ([
 	defer cancel()
 	refs := make([]*firestore.DocumentRef, len(ids))
 	for i, id := range ids {
-		refs[i] = s.below(userID, "changes").Doc(id)
+		refs[i] = s.below(userID, "changes").Doc(name(id)) // as they are saved
 	}
 	snapshots, err := s.client.GetAll(ctx, refs)
 	if err != nil {

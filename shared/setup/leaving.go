@@ -169,8 +169,9 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 
 // Remove ends the connection and whatever runs for it, and starts the removal
 // that undoes what setups changed in the customer's cloud, after which the
-// tokens and what was discovered go. disableAPIs has it disable the APIs too that setups enabled. While
-// a removal runs, and after one that ended, it returns that one.
+// tokens and what was discovered go. disableAPIs has it disable the APIs too
+// that setups enabled. While a removal runs, and after one that ended, it
+// returns that one.
 func (s *Service) Remove(ctx context.Context, userID string, disableAPIs bool) (*connect.Setup, error) {
 	var made, over *connect.Setup
 	c, err := s.Store.UpdateConnection(ctx, userID, func(c *connect.Connection, current *connect.Setup) (*connect.Setup, error) {

@@ -63,7 +63,9 @@ func (l *ledger) open(ctx context.Context, made time.Time, resumed bool) error {
 			l.older = map[string]connect.Change{}
 		}
 		for _, c := range page {
-			l.older[says(c)] = c
+			if c.SetupID != l.setupID { // one of the very moment of the setup's beginning is not a setup's before
+				l.older[says(c)] = c
+			}
 		}
 		l.mu.Unlock()
 		q.PageToken = next

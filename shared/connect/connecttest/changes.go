@@ -87,10 +87,48 @@ var changeCases = []storeCase{
 		got, err := s.ChangesByID(ctx, user, ids)
 		ok(t, err)
 		equal(t, "the changes", byID(got), byID(changes[20:270]))
+		odd := changes[0]
+		odd.ID = "a/b é"
+		ok(t, s.SaveChanges(ctx, user, []connect.Change{odd}))
+		got, err = s.ChangesByID(ctx, user, []string{odd.ID, "none"})
+		ok(t, err)
+		equal(t, "the change of an odd ID", got, []connect.Change{odd})
 		none, err := s.ChangesByID(ctx, user, nil)
 		ok(t, err)
 		if len(none) != 0 {
 			t.Errorf("no IDs are %d changes", len(none))
+		}
+	}},
+	{"changes are counted by setup, project and state, on all pages", func(t *testing.T, s connect.Store) {
+		ctx, user := t.Context(), newUser()
+		changes := ledgerOf(user, 12)
+		for i := range changes {
+			changes[i].SetupID, changes[i].ProjectID, changes[i].State = "one", "a", connect.ChangeDone
+			if i%2 == 1 {
+				changes[i].SetupID = "other"
+			}
+			if i%3 == 1 {
+				changes[i].ProjectID = "b"
+			}
+			if i < 4 {
+				changes[i].State = connect.ChangePlanned
+			}
+		}
+		ok(t, s.SaveChanges(ctx, user, changes))
+		for q, want := range map[connect.ChangeQuery]int{
+			{}: 12, {PageSize: 5}: 12, {SetupID: "one"}: 6, {ProjectID: "b"}: 4, {State: connect.ChangePlanned}: 4,
+			{SetupID: "one", State: connect.ChangeDone}: 4, {SetupID: "one", ProjectID: "b", State: connect.ChangeDone}: 2, {SetupID: "none"}: 0,
+		} {
+			n, err := s.CountChanges(ctx, user, q)
+			ok(t, err)
+			if n != want {
+				t.Errorf("%+v counts %d, want %d", q, n, want)
+			}
+		}
+		n, err := s.CountChanges(ctx, newUser(), connect.ChangeQuery{})
+		ok(t, err)
+		if n != 0 {
+			t.Errorf("a new user has %d", n)
 		}
 	}},
 	{"saving nothing is no error", func(t *testing.T, s connect.Store) {
