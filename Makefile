@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
 
-.PHONY: help demo dev test model schedules bench load lint fuzz
+.PHONY: help demo dev test model schedules bench load soak lint fuzz
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,13 +28,15 @@ test: lint ## check formatting, vet, lint, and run every test and each fuzz targ
 lint: ## golangci-lint, which includes vet and formatting
 	$(TOOL) golangci-lint run ./...
 
+# 0: another one each time
+SEED ?= 0
 CHECKS ?= 250
 REAL_CHECKS ?= 25
 model: schedules ## try random schedules of what users do and what goes wrong: eight times CHECKS=250 in memory, and REAL_CHECKS=25 over real services
-	go test ./functions/app -timeout 1h -run OverRealServices -rapid.checks=$(REAL_CHECKS)
+	go test ./functions/app -timeout 1h -run OverRealServices -rapid.checks=$(REAL_CHECKS) -rapid.seed=$(SEED)
 
 schedules:
-	go test ./functions/app -timeout 1h -run WhateverHappensWhat -rapid.checks=$(CHECKS)
+	go test ./functions/app -timeout 1h -run WhateverHappensWhat -rapid.checks=$(CHECKS) -rapid.seed=$(SEED)
 
 FUZZTIME ?= 30s
 fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)
@@ -50,3 +52,8 @@ bench: ## count calls, store operations and time of setups, and time the emulate
 
 load: ## put the system under load over the real services, and measure (a quarter of an hour; PROFILE=file of the functions)
 	go test -count=1 -v -timeout 45m -run TestLoad ./emulators/load -args -full -profile=$(PROFILE)
+
+soak: ## both at length: random schedules from a SEED that it prints, then the load (half an hour)
+	@seed=$(SEED); if [ "$$seed" = 0 ]; then seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi; \
+		echo "make soak SEED=$$seed repeats these schedules"; \
+		$(MAKE) --no-print-directory model SEED=$$seed && $(MAKE) --no-print-directory load

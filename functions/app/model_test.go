@@ -101,9 +101,10 @@ func functionNames() []string {
 	return names
 }
 
-// schedules draws a schedule.
-func schedules() *rapid.Generator[schedule] {
+// schedules draws a schedule for a model. From one seed, each model draws others.
+func schedules(model int) *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
+		_ = rapid.SliceOfN(rapid.Byte(), model, model).Draw(t, "model")
 		return schedule{
 			Deeds: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) deed {
 				// In the middle of a step, or between two, or when all is over.
@@ -499,7 +500,7 @@ func TestWhateverHappensWhatMustHoldHolds(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
-				s := schedules().Draw(rt, "schedule")
+				s := schedules(i).Draw(rt, "schedule")
 				var wrong []string
 				var err error
 				synctest.Test(t, func(t *testing.T) { wrong, err = happen(t.Context(), s, nil, nil) })
@@ -526,7 +527,7 @@ func TestWhateverHappensOverRealServicesWhatMustHoldHolds(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
-				s := schedules().Draw(rt, "schedule")
+				s := schedules(i).Draw(rt, "schedule")
 				store, err := firestore.New(t.Context(), firestore.Options{Project: "test-" + strings.ToLower(connect.NewID()), Emulator: emulator.Address})
 				if err != nil {
 					rt.Fatal(err)
