@@ -12,6 +12,7 @@ import (
 
 	"gcpconnect/emulators/google"
 	"gcpconnect/functions"
+	"gcpconnect/shared/connect"
 	"gcpconnect/shared/identity"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/oauth"
@@ -291,5 +292,32 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 	gateway.ServeHTTP(w, r)
 	if got := w.Header().Get("Access-Control-Allow-Origin"); got != "" {
 		t.Errorf("a page may bring tasks: %q", got)
+	}
+}
+
+// What Cloud Run's invoker check has passed is believed; what only looks so is
+// not: of two headers Cloud Run checks the one and passes the other on.
+func TestATokenThatCloudRunDidNotCheckIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	signer, err := google.NewServer(google.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.IDToken(queueAccount, taskAudience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token = token[:strings.LastIndex(token, ".")+1] + identity.SignatureRemoved
+	door := functions.Accounts{Emails: []string{queueAccount}, Tokens: identity.New(identity.Options{
+		Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Audiences: []string{taskAudience}, Checked: true,
+	})}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", http.NoBody)
+	r.Header.Set("Authorization", "Bearer "+token)
+	if name, err := door.Service(r); err != nil || name != queueAccount {
+		t.Errorf("what Cloud Run checked: %q, %v", name, err)
+	}
+	r.Header.Set("X-Serverless-Authorization", "Bearer "+token)
+	if _, err := door.Service(r); connect.CodeOf(err) != connect.Unauthenticated {
+		t.Errorf("what it did not check: %v, want Unauthenticated", err)
 	}
 }

@@ -33,7 +33,7 @@ func newEdge(d Deps, f Function) *edge {
 		d.Telemetry = telemetry.None()
 	}
 	d.Log = d.Log.With("function", f.Name)
-	return &edge{Deps: d, function: f, watch: newWatch(d.Telemetry, f, d.Log)}
+	return &edge{Deps: d.only(f), function: f, watch: newWatch(d.Telemetry, f, d.Log)}
 }
 
 // handler serves a function at its paths, and at / when it has only one path,

@@ -71,10 +71,32 @@ type Route struct {
 	handle func(*edge, http.ResponseWriter, *http.Request) error
 }
 
+// Needs are what a function works with beside the database and its own request.
+// What it does not need, it neither has nor may have in a deployment.
+type Needs struct {
+	// Tokens: users' tokens in the vault, and Google in their names; for that,
+	// the secret of the OAuth client.
+	Tokens bool
+	// Queue: to hand over tasks, or to know who brings them.
+	Queue bool
+	// Platform: Aurora's own account at Google, which impersonates users' two
+	// accounts.
+	Platform bool
+}
+
+// What functions need. Reading alone takes none of it.
+var (
+	needsTokens = Needs{Tokens: true}              // to look at the user's cloud
+	needsQueue  = Needs{Queue: true}               // to have something done
+	needsBoth   = Needs{Tokens: true, Queue: true} // to look, and then to have something done
+	needsAll    = Needs{Tokens: true, Queue: true, Platform: true}
+)
+
 // Function is one deployable function.
 type Function struct {
 	Name   string
 	Caller Caller
+	Needs  Needs
 	Routes []Route
 }
 
@@ -85,40 +107,55 @@ func TaskPath(name string) string { return "/tasks/" + name }
 // Table lists every function.
 func Table() []Function {
 	table := []Function{
-		{"login", CallerUser, []Route{{"POST", "/login", (*edge).login}}},
-		{"callback", CallerBrowser, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
-		{"confirm", CallerUser, []Route{{"POST", "/gcp/setup/confirm", (*edge).confirm}}},
-		{"status", CallerUser, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
-		{"plan", CallerUser, []Route{{"POST", "/gcp/setup/plan", (*edge).plan}}},
-		{"select-projects", CallerUser, []Route{{"POST", "/gcp/post-auth-retry", (*edge).selectProjects}}},
-		{"root-project", CallerUser, []Route{{"GET", "/api/gcp/root-project", (*edge).rootProject}, {"POST", "/api/gcp/root-project", (*edge).chooseRootProject}}},
-		{"disconnect", CallerUser, []Route{{"POST", "/api/gcp/force-disconnect", (*edge).disconnect}}},
-		{"projects", CallerUser, []Route{{"GET", "/api/gcp/projects", (*edge).projects}, {"POST", "/api/gcp/projects", (*edge).projects}}},
-		{"project-access", CallerUser, []Route{{"GET", "/api/gcp/sa-project-access", (*edge).projectAccess}, {"POST", "/api/gcp/sa-project-access", (*edge).setProjectAccess}}},
-		{"connection", CallerUser, []Route{{"GET", "/api/gcp/connection", (*edge).connection}}},
-		{"changes", CallerUser, []Route{{"GET", "/api/gcp/changes", (*edge).changes}}},
-		{"resources", CallerUser, []Route{
+		{"login", CallerUser, Needs{}, []Route{{"POST", "/login", (*edge).login}}},
+		{"callback", CallerBrowser, needsBoth, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
+		{"confirm", CallerUser, needsBoth, []Route{{"POST", "/gcp/setup/confirm", (*edge).confirm}}},
+		{"status", CallerUser, Needs{}, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
+		{"plan", CallerUser, needsTokens, []Route{{"POST", "/gcp/setup/plan", (*edge).plan}}},
+		{"select-projects", CallerUser, needsBoth, []Route{{"POST", "/gcp/post-auth-retry", (*edge).selectProjects}}},
+		{"root-project", CallerUser, needsBoth, []Route{{"GET", "/api/gcp/root-project", (*edge).rootProject}, {"POST", "/api/gcp/root-project", (*edge).chooseRootProject}}},
+		{"disconnect", CallerUser, needsBoth, []Route{{"POST", "/api/gcp/force-disconnect", (*edge).disconnect}}},
+		{"projects", CallerUser, needsTokens, []Route{{"GET", "/api/gcp/projects", (*edge).projects}, {"POST", "/api/gcp/projects", (*edge).projects}}},
+		{"project-access", CallerUser, needsTokens, []Route{{"GET", "/api/gcp/sa-project-access", (*edge).projectAccess}, {"POST", "/api/gcp/sa-project-access", (*edge).setProjectAccess}}},
+		{"connection", CallerUser, Needs{}, []Route{{"GET", "/api/gcp/connection", (*edge).connection}}},
+		{"changes", CallerUser, Needs{}, []Route{{"GET", "/api/gcp/changes", (*edge).changes}}},
+		{"resources", CallerUser, needsQueue, []Route{
 			{"GET", "/api/gcp/resources", (*edge).resources},
 			{"GET", "/api/gcp/resources/summary", (*edge).resourceSummary},
 			{"POST", "/api/gcp/discover", (*edge).discover},
 		}},
 	}
-	table = append(table, Function{"token", CallerService, []Route{{"POST", "/internal/token", (*edge).token}}})
+	table = append(table, Function{"token", CallerService, Needs{Tokens: true, Platform: true}, []Route{{"POST", "/internal/token", (*edge).token}}})
 	for _, step := range slices.Concat(setup.Steps, setup.Removal) {
-		table = append(table, Function{step.Name, CallerQueue, []Route{{"POST", TaskPath(step.Name), stepFunction(step.Name)}}})
+		needs := needsBoth
+		if step.Name == setup.VerifyFunction {
+			needs = needsAll // it tries what the agent account may do
+		}
+		table = append(table, Function{step.Name, CallerQueue, needs, []Route{{"POST", TaskPath(step.Name), stepFunction(step.Name)}}})
 	}
 	return append(table,
-		Function{setup.DiscoverFunction, CallerQueue, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}},
-		Function{setup.SweepFunction, CallerScheduler, []Route{{"POST", TaskPath(setup.SweepFunction), (*edge).sweep}}})
+		Function{setup.DiscoverFunction, CallerQueue, needsAll, []Route{{"POST", TaskPath(setup.DiscoverFunction), (*edge).discoverProject}}},
+		Function{setup.SweepFunction, CallerScheduler, needsBoth, []Route{{"POST", TaskPath(setup.SweepFunction), (*edge).sweep}}})
 }
 
-// Names lists the functions' names.
-func Names() []string {
-	var names []string
-	for _, f := range Table() {
-		names = append(names, f.Name)
+// only is d with what f needs and no more.
+func (d Deps) only(f Function) Deps {
+	within := func(p setup.Parts) setup.Parts {
+		if !f.Needs.Queue {
+			p.Queue = nil
+		}
+		if !f.Needs.Tokens {
+			p.Google, p.Tokens = nil, nil
+		}
+		return p
 	}
-	return names
+	if d.Service != nil {
+		d.Service = &setup.Service{Parts: within(d.Service.Parts)}
+	}
+	if d.Runner != nil {
+		d.Runner = &setup.Runner{Parts: within(d.Runner.Parts)}
+	}
+	return d
 }
 
 // Handlers returns each function's handler by name.

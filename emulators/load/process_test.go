@@ -24,7 +24,6 @@ import (
 	"testing"
 	"time"
 
-	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/telemetry"
@@ -59,7 +58,7 @@ func serve() error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
-	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Functions: functions.Names()})
+	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Functions: app.Functions()})
 	if err != nil {
 		return err
 	}

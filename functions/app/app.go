@@ -79,7 +79,7 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		return nil, fmt.Errorf("make OAuth client: %w", err)
 	}
 	var platform setup.Cloud
-	if cfg.PlatformAccount != "" {
+	if cfg.PlatformAccount != "" && cfg.Needs.Platform {
 		if backends.Platform == nil {
 			backends.Platform = google.NewPlatform(transport)
 		}
@@ -99,12 +99,21 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	return &App{Handlers: functions.Handlers(deps), backends: backends, deps: deps}, nil
 }
 
+// Functions are all functions with what they need, as the configuration asks.
+func Functions() map[string]config.Needs {
+	needs := map[string]config.Needs{}
+	for _, f := range functions.Table() {
+		needs[f.Name] = config.Needs(f.Needs)
+	}
+	return needs
+}
+
 // Close closes the backends: a queue in memory lets tasks that are being
 // delivered end, as long as ctx allows.
 func (a *App) Close(ctx context.Context) error { return a.backends.Close(ctx) }
 
 // Handler serves the target function at /, or, without a target, every
-// function under its paths. The target is one of functions.Names.
+// function under its paths. The target is one of functions.Table.
 func (a *App) Handler(target string) http.Handler {
 	if target == "" {
 		return functions.Gateway(a.deps)
@@ -119,7 +128,7 @@ func admit(deps *functions.Deps, cfg *config.Config, certs string, transport htt
 		deps.Queue, deps.Scheduler = functions.QueueMark.Of, functions.SchedulerMark.Of
 		return
 	}
-	google := identity.New(identity.Options{Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Transport: transport})
+	google := identity.New(identity.Options{Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Checked: cfg.InvokerCheck, Transport: transport})
 	accounts := func(audiences []string, emails ...string) functions.Accounts {
 		return functions.Accounts{Emails: emails, Tokens: google.For(audiences...)}
 	}

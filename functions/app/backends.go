@@ -102,7 +102,8 @@ type Watch struct {
 	Vault     func(http.RoundTripper) http.RoundTripper // nil: nothing
 }
 
-// OpenReal returns backends in Firestore, Vault and Cloud Tasks.
+// OpenReal returns backends in Firestore, Vault and Cloud Tasks: those that the
+// configuration's function needs.
 func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends, err error) {
 	b := new(Backends)
 	defer func() {
@@ -119,18 +120,14 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 	}
 	b.Store = store
 	closing(store.Close)
-	tokens, err := vault.New(vault.Options{
-		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault,
-		Auth: vault.Auth{
-			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
-			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,
-		},
-	})
-	if err != nil {
-		return nil, err
+	if cfg.Needs.Tokens {
+		if b.Vault, err = openVault(cfg, watch, closing); err != nil {
+			return nil, err
+		}
 	}
-	b.Vault = tokens
-	closing(tokens.Close)
+	if !cfg.Needs.Queue {
+		return b, nil
+	}
 	queue, err := cloudtasks.New(ctx, cloudtasks.Options{
 		Queue: cfg.TaskQueue, URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
 		DispatchDeadline: dispatchDeadline, Emulator: cfg.TasksEmulator,
@@ -141,4 +138,19 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 	b.Queue = queue
 	closing(queue.Close)
 	return b, nil
+}
+
+func openVault(cfg *config.Config, watch Watch, closing func(func() error)) (connect.Vault, error) {
+	tokens, err := vault.New(vault.Options{
+		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault,
+		Auth: vault.Auth{
+			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
+			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	closing(tokens.Close)
+	return tokens, nil
 }

@@ -27,6 +27,9 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 		fault("LOGIN_BINDING", "is %q, must be cookie or confirm", c.show("LOGIN_BINDING", c.LoginBinding))
 	}
 	c.checkAccounts(fault, "INTERNAL_SERVICE_ACCOUNTS", c.InternalAccounts)
+	if c.InvokerCheck && (c.Service == "" || c.FunctionTarget == "") {
+		fault("INVOKER_IAM_CHECK", "is for one function on Cloud Run, whose invoker check verifies tokens: without it anybody could make them")
+	}
 	switch c.Auth {
 	case AuthLocal:
 		switch {

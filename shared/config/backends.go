@@ -29,6 +29,15 @@ func (c *Config) validateBackends(fault func(variable, format string, args ...an
 	if c.Project == "" {
 		fault("GOOGLE_CLOUD_PROJECT", "is missing: it is the project of the Firestore database")
 	}
+	if c.Needs.Queue {
+		c.validateQueue(fault)
+	}
+	if c.Needs.Tokens {
+		c.validateVault(fault)
+	}
+}
+
+func (c *Config) validateQueue(fault func(variable, format string, args ...any)) {
 	if !queueName.MatchString(c.TaskQueue) {
 		fault("CLOUD_TASKS_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue))
 	}
@@ -38,7 +47,6 @@ func (c *Config) validateBackends(fault func(variable, format string, args ...an
 	if c.TaskTarget == "" && c.TasksEmulator == "" {
 		fault("TASK_TARGET", "is missing: it is where Cloud Tasks reaches a step function, with {function} for its name")
 	}
-	c.validateVault(fault)
 }
 
 func (c *Config) checkEmulator(fault func(variable, format string, args ...any), variable, address string) {

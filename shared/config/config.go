@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"reflect"
@@ -31,7 +32,7 @@ import (
 type Config struct {
 	// Google's OAuth client.
 	ClientID     string         `env:"CLIENT_ID"`     // required
-	ClientSecret connect.Secret `env:"CLIENT_SECRET"` // required
+	ClientSecret connect.Secret `env:"CLIENT_SECRET"` // required but by functions that use no tokens
 
 	BackendURL string `env:"NEXT_PUBLIC_BACKEND_URL"` // required: where browsers reach the functions; the redirect URI is this + /callback
 	FrontURL   string `env:"FRONTURL"`                // required: where the browser goes after the callback
@@ -46,6 +47,8 @@ type Config struct {
 	// Who may have tokens of users' service accounts, from /internal/token.
 	InternalAccounts []string `env:"INTERNAL_SERVICE_ACCOUNTS"` // emails of service accounts; empty: nobody
 	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // whom their ID tokens are for; default: NEXT_PUBLIC_BACKEND_URL
+
+	InvokerCheck     bool     `env:"INVOKER_IAM_CHECK"`         // whether Cloud Run checks callers' Google-signed tokens, and takes their signatures away; never set where it does not
 
 	Host string `env:"HOST"` // address to listen on; default: 127.0.0.1 with AUTH=local
 	Port string `env:"PORT,default=8080"`
@@ -101,6 +104,9 @@ type Config struct {
 	TelemetryEndpoint string  `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`        // base URL of a collector, or of Google's Telemetry API; empty: nowhere
 	TraceRatio        float64 `env:"OTEL_TRACES_SAMPLER_ARG, default=1"` // the share of traces that are kept, 0 to 1
 
+	// Needs are those of FUNCTION_TARGET; without one, all.
+	Needs Needs
+
 	secret map[string]bool // the variables whose values are a secret's
 }
 
@@ -111,8 +117,16 @@ type Environment struct {
 	// Secret returns the payload of a version of a secret; nil: values may
 	// not refer to any.
 	Secret func(ctx context.Context, version string) (connect.Secret, error)
-	// Functions are the names that FUNCTION_TARGET may have.
-	Functions []string
+	// Functions are those that FUNCTION_TARGET may name, with what they need.
+	Functions map[string]Needs
+}
+
+// Needs are what a function works with: what else there is, is neither asked
+// for nor opened.
+type Needs struct {
+	Tokens   bool // Vault, and the OAuth client's secret
+	Queue    bool // Cloud Tasks
+	Platform bool // Aurora's own account at Google
 }
 
 // Read reads and validates a Config. A value sm://projects/P/secrets/S or
@@ -120,8 +134,13 @@ type Environment struct {
 func Read(ctx context.Context, e Environment) (*Config, error) {
 	var c Config
 	faults := c.read(ctx, e)
-	if c.FunctionTarget != "" && !slices.Contains(e.Functions, c.FunctionTarget) {
-		faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.show("FUNCTION_TARGET", c.FunctionTarget), strings.Join(e.Functions, ", ")))
+	c.Needs = Needs{Tokens: true, Queue: true, Platform: true}
+	if c.FunctionTarget != "" {
+		needs, ok := e.Functions[c.FunctionTarget]
+		if !ok {
+			faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.show("FUNCTION_TARGET", c.FunctionTarget), strings.Join(slices.Sorted(maps.Keys(e.Functions)), ", ")))
+		}
+		c.Needs = needs
 	}
 	if err := errors.Join(append(faults, c.validate()...)...); err != nil {
 		return nil, fmt.Errorf("bad configuration:\n%w", err)
@@ -239,7 +258,7 @@ func (c *Config) validate() []error {
 	if c.ClientID == "" {
 		fault("CLIENT_ID", "is missing: it is the ID of the OAuth client in the Google Cloud console")
 	}
-	if c.ClientSecret == "" {
+	if c.ClientSecret == "" && c.Needs.Tokens {
 		fault("CLIENT_SECRET", "is missing: it is the secret of the OAuth client")
 	}
 	c.checkURL(fault, "NEXT_PUBLIC_BACKEND_URL", c.BackendURL)

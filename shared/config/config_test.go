@@ -60,7 +60,7 @@ func read(t *testing.T, changes map[string]string) (*config.Config, error) {
 	maps.Copy(environment, changes)
 	return config.Read(t.Context(), config.Environment{
 		Lookup:    func(name string) (string, bool) { value, ok := environment[name]; return value, ok },
-		Functions: []string{"login"},
+		Functions: map[string]config.Needs{"login": {}, "sweep": {Tokens: true, Queue: true}},
 		Secret: func(_ context.Context, version string) (connect.Secret, error) {
 			switch version {
 			case "projects/p/secrets/front/versions/latest":
@@ -108,6 +108,8 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"a secret's name that is none":   {map[string]string{"CLIENT_SECRET": "sm://none"}, "CLIENT_SECRET is \"sm://none\""},
 		"a secret with a faulty value":   {map[string]string{"FRONTURL": "sm://projects/p/secrets/plain"}, "FRONTURL is \"[redacted]\""},
 		"no port":                        {map[string]string{"PORT": "http"}, "PORT"},
+		"a check that is not there":      {map[string]string{"INVOKER_IAM_CHECK": "true"}, "INVOKER_IAM_CHECK"},
+		"a check before all functions":   {map[string]string{"INVOKER_IAM_CHECK": "true", "K_SERVICE": "all"}, "INVOKER_IAM_CHECK"},
 		"an unknown function":            {map[string]string{"FUNCTION_TARGET": "nothing"}, "FUNCTION_TARGET is \"nothing\""},
 		"too few attempts":               {map[string]string{"TASK_MAX_ATTEMPTS": "2"}, "TASK_MAX_ATTEMPTS"},
 		"memory on Cloud Run":            {map[string]string{"K_SERVICE": "login"}, "BACKENDS memory"},
@@ -235,6 +237,22 @@ func TestREADMEListsEveryVariable(t *testing.T) {
 			if name, _, _ = strings.Cut(name, "`"); name == strings.ToUpper(name) && !known[name] {
 				t.Errorf("README.md lists %s, which nothing reads", name)
 			}
+		}
+	}
+}
+
+func TestAFunctionIsAskedForWhatItNeedsOnly(t *testing.T) {
+	t.Parallel()
+	less := backends()
+	maps.Copy(less, map[string]string{"FUNCTION_TARGET": "login", "CLIENT_SECRET": "", "CLOUD_TASKS_QUEUE": "", "TASK_SERVICE_ACCOUNT": "", "VAULT_ADDR": "", "VAULT_TOKEN": ""})
+	if c, err := read(t, less); err != nil || c.Needs != (config.Needs{}) {
+		t.Errorf("a function that needs neither tokens nor queue: %v, %v", c, err)
+	}
+	less["FUNCTION_TARGET"] = "sweep"
+	_, err := read(t, less)
+	for _, variable := range []string{"CLIENT_SECRET", "CLOUD_TASKS_QUEUE", "VAULT_ADDR"} {
+		if err == nil || !strings.Contains(err.Error(), variable) {
+			t.Errorf("a function that needs %s does without it: %v", variable, err)
 		}
 	}
 }

@@ -97,6 +97,43 @@ func TestTokensThatAreNotGood(t *testing.T) {
 	}
 }
 
+// checked is a token as Cloud Run's invoker check passes it on.
+func checked(t connect.Secret) connect.Secret {
+	return t[:strings.LastIndex(t.Reveal(), ".")+1] + identity.SignatureRemoved
+}
+
+func TestATokenWithoutSignatureIsBelievedBehindTheInvokerCheckOnly(t *testing.T) {
+	t.Parallel()
+	c := &clock{}
+	s, open := signer(t, c)
+	behind := identity.New(identity.Options{
+		Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Audiences: []string{audience}, Checked: true,
+	})
+	good := checked(token(t, s, audience))
+	if _, err := open.Verify(t.Context(), good); connect.CodeOf(err) != connect.Unauthenticated {
+		t.Errorf("without the check: %v, want Unauthenticated", err)
+	}
+	if who, err := behind.For(audience).Verify(t.Context(), good); err != nil || who.Email != account {
+		t.Errorf("behind the check: %+v, %v", who, err)
+	}
+	c.ahead = -61 * time.Minute
+	expired := token(t, s, audience)
+	c.ahead = 0
+	signed := token(t, s, audience)
+	for name, bad := range map[string]connect.Secret{
+		"for another service":   checked(token(t, s, "https://other.example.com")),
+		"expired":               checked(expired),
+		"no token":              connect.Secret("x.y." + identity.SignatureRemoved),
+		"no signature":          signed[:strings.LastIndex(signed.Reveal(), ".")+1],
+		"another's signature":   signed[:strings.LastIndex(signed.Reveal(), ".")+1] + "c2lnbmF0dXJl",
+		"two signatures' marks": checked(signed) + "." + identity.SignatureRemoved,
+	} {
+		if who, err := behind.Verify(t.Context(), bad); err == nil {
+			t.Errorf("%s: %+v is believed", name, who)
+		}
+	}
+}
+
 func TestKeysRotate(t *testing.T) {
 	t.Parallel()
 	s, v := signer(t, &clock{})

@@ -87,7 +87,7 @@ var Steps = []Step{
 		Failure: "Org Policy update failed for some projects", run: updateOrgPolicies, writes: true,
 	},
 	{
-		Name: "verify-permissions", Status: "Verifying permissions", Progress: 75, Done: 90,
+		Name: VerifyFunction, Status: "Verifying permissions", Progress: 75, Done: 90,
 		Failure: "The permissions could not be verified", run: verifyPermissions,
 	},
 	{
@@ -112,6 +112,9 @@ func Chain(kind connect.Kind) []Step {
 
 // DiscoverFunction is the name of the function that discovers one project.
 const DiscoverFunction = "discover-project"
+
+// VerifyFunction is the step that tries what the agent account may do.
+const VerifyFunction = "verify-permissions"
 
 // StepNumber returns the place of the named step in a chain, from 1; 0 if it
 // has none.

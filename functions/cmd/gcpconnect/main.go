@@ -49,7 +49,7 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context) error {
 	secrets := secretmanager.New()
-	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Secret: secrets.Access, Functions: functions.Names()})
+	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Secret: secrets.Access, Functions: app.Functions()})
 	if err := errors.Join(err, secrets.Close()); err != nil {
 		return err
 	}
