@@ -1,7 +1,9 @@
 package stack
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,6 +54,8 @@ type Parts struct {
 const (
 	defaultProject = "aurora-local"
 	defaultQueue   = "projects/aurora-local/locations/local/queues/setups"
+	// defaultDiscoveryQueue goes with it.
+	defaultDiscoveryQueue = "projects/aurora-local/locations/local/queues/discoveries"
 )
 
 // startParts starts the real services, as far as variables do not name
@@ -65,8 +69,11 @@ func (s *Stack) startParts(ctx context.Context, opts Options, variables map[stri
 		}
 	}
 	variables["BACKENDS"] = "real"
+	if variables["CLOUD_TASKS_QUEUE"] == "" {
+		variables["CLOUD_TASKS_QUEUE"], variables["CLOUD_TASKS_DISCOVERY_QUEUE"] = defaultQueue, defaultDiscoveryQueue
+	}
 	for variable, value := range map[string]string{
-		"GOOGLE_CLOUD_PROJECT": defaultProject, "CLOUD_TASKS_QUEUE": defaultQueue,
+		"GOOGLE_CLOUD_PROJECT": defaultProject,
 		"TASK_SERVICE_ACCOUNT": "queue@" + defaultProject + ".iam.gserviceaccount.com",
 	} {
 		if variables[variable] == "" {
@@ -206,31 +213,39 @@ func (s *Stack) startElsewhere(ctx context.Context, cfg *config.Config, variable
 	return start(ctx, variables)
 }
 
-// openQueue makes the queue that cfg names.
+// openQueue makes the queues that cfg names.
 func (s *Stack) openQueue(ctx context.Context, cfg *config.Config) error {
 	queues, err := cloudtasks.NewClient(ctx, local(cfg.TasksEmulator)...)
 	if err != nil {
 		return fmt.Errorf("reach Cloud Tasks: %w", err)
 	}
 	s.Parts.queues = queues
-	s.idle = func(ctx context.Context) error { return idle(ctx, queues, cfg.TaskQueue) }
-	return makeQueue(ctx, queues, cfg)
+	discoveries := cmp.Or(cfg.DiscoveryQueue, cfg.TaskQueue)
+	s.idle = func(ctx context.Context) error { // setups hand tasks to discoveries, and not the other way
+		return errors.Join(idle(ctx, queues, cfg.TaskQueue), idle(ctx, queues, discoveries))
+	}
+	var settings map[string]json.RawMessage
+	if err := json.Unmarshal(adapter.Settings, &settings); err != nil {
+		return fmt.Errorf("read the queues' settings: %w", err)
+	}
+	return errors.Join(makeQueue(ctx, queues, cfg.TaskQueue, settings["setups"], cfg.TaskMaxAttempts),
+		makeQueue(ctx, queues, discoveries, settings["discoveries"], cfg.TaskMaxAttempts))
 }
 
-// makeQueue makes the queue as production has it, unless it is there.
-func makeQueue(ctx context.Context, queues *cloudtasks.Client, cfg *config.Config) error {
+// makeQueue makes a queue as production has it, unless it is there.
+func makeQueue(ctx context.Context, queues *cloudtasks.Client, name string, settings []byte, attempts int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	parent, _, _ := strings.Cut(cfg.TaskQueue, "/queues/")
+	parent, _, _ := strings.Cut(name, "/queues/")
 	queue := new(cloudtaskspb.Queue)
-	if err := protojson.Unmarshal(adapter.QueueSettings, queue); err != nil {
-		return fmt.Errorf("read the queue's settings: %w", err)
+	if err := protojson.Unmarshal(settings, queue); err != nil {
+		return fmt.Errorf("read the settings of the queue %s: %w", name, err)
 	}
-	queue.Name = cfg.TaskQueue
-	queue.RetryConfig.MaxAttempts = int32(cfg.TaskMaxAttempts) //nolint:gosec // at most 100
+	queue.Name = name
+	queue.RetryConfig.MaxAttempts = int32(attempts) //nolint:gosec // at most 100
 	_, err := queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: queue})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
-		return fmt.Errorf("make the queue %s: %w", cfg.TaskQueue, err)
+		return fmt.Errorf("make the queue %s: %w", name, err)
 	}
 	return nil
 }

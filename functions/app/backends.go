@@ -129,7 +129,8 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 		return b, nil
 	}
 	queue, err := cloudtasks.New(ctx, cloudtasks.Options{
-		Queue: cfg.TaskQueue, URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
+		Queue: cfg.TaskQueue, Others: map[string]string{setup.DiscoverFunction: cfg.DiscoveryQueue},
+		URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
 		DispatchDeadline: dispatchDeadline, Emulator: cfg.TasksEmulator,
 	})
 	if err != nil {

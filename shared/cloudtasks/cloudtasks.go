@@ -7,8 +7,9 @@
 package cloudtasks
 
 import (
+	"cmp"
 	"context"
-	_ "embed" // queue.json
+	_ "embed" // queues.json
 	"fmt"
 	"net/url"
 	"time"
@@ -28,22 +29,25 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// QueueSettings are how fast the queue delivers and how it retries, as the REST
-// API writes a queue. Deployments apply them, with TASK_MAX_ATTEMPTS as
-// maxAttempts.
+// Settings are, of each class of work's queue, how fast it delivers and how it
+// retries, as the REST API writes a queue. Deployments apply them, with
+// TASK_MAX_ATTEMPTS as maxAttempts.
 //
-// 50 dispatches a second are more than Google's quotas let setups use: 240
-// searches of projects a minute begin 4 setups a second, of about 10 tasks each.
-// More would only find the quotas used up and come back; fewer would delay what
-// has no quota of the platform's, the discovery of a large setup's projects.
+// Setups and their removals have one queue. 50 dispatches a second are more than
+// Google's quotas let setups use: 240 searches of projects a minute begin 4
+// setups a second, of about 10 tasks each. More would only find the quotas used
+// up and come back.
 //
 // 100 at once is what those 50 come to when each takes two seconds, which steps
 // of a few projects do. It bounds what a burst of connects asks of the database
 // and of the instances (each execution works on up to 16 projects at once), and
 // what 100 large setups, of up to 80 s an execution, leave for others.
 //
-//go:embed queue.json
-var QueueSettings []byte
+// Discoveries have another, so that a setup of 1,000 projects, which ends in as
+// many of them, keeps nobody's steps waiting. Their quota is each customer's own.
+//
+//go:embed queues.json
+var Settings []byte
 
 const (
 	// enqueueTimeout is how long an Enqueue may take, attempts included.
@@ -53,10 +57,12 @@ const (
 	attemptTimeout = 3 * time.Second
 )
 
-// Options say which queue, and how it reaches the functions.
+// Options say which queues, and how they reach the functions.
 type Options struct {
 	// Queue is its full name, projects/P/locations/L/queues/Q.
 	Queue string
+	// Others are the queues of functions that have another, by function.
+	Others map[string]string
 	// URL is where a function is served, or "" for one that is not known.
 	URL func(function string) string
 	// ServiceAccount is the email of the account for whose ID token Cloud
@@ -127,6 +133,9 @@ func (q *Queue) Enqueue(ctx context.Context, t connect.Task) error {
 	return q.classify(t, err)
 }
 
+// of is the queue of a task.
+func (q *Queue) of(t connect.Task) string { return cmp.Or(q.opts.Others[t.Function], q.opts.Queue) }
+
 // request is the whole request for a task.
 func (q *Queue) request(ctx context.Context, t connect.Task) (*cloudtaskspb.CreateTaskRequest, error) {
 	target := q.opts.URL(t.Function)
@@ -142,7 +151,7 @@ func (q *Queue) request(ctx context.Context, t connect.Task) (*cloudtaskspb.Crea
 		}}
 	}
 	task := &cloudtaskspb.Task{
-		Name:        q.opts.Queue + "/tasks/" + t.Name,
+		Name:        q.of(t) + "/tasks/" + t.Name,
 		MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: post},
 	}
 	if q.opts.DispatchDeadline > 0 {
@@ -151,7 +160,7 @@ func (q *Queue) request(ctx context.Context, t connect.Task) (*cloudtaskspb.Crea
 	if !t.At.IsZero() {
 		task.ScheduleTime = timestamppb.New(t.At)
 	}
-	return &cloudtaskspb.CreateTaskRequest{Parent: q.opts.Queue, Task: task}, nil
+	return &cloudtaskspb.CreateTaskRequest{Parent: q.of(t), Task: task}, nil
 }
 
 // classify decides what an error of Cloud Tasks means.
@@ -159,7 +168,7 @@ func (q *Queue) classify(t connect.Task, err error) error {
 	if err == nil {
 		return nil
 	}
-	cause := fmt.Errorf("enqueue task %s for %s into %s: %w", t.Name, t.Function, q.opts.Queue, err)
+	cause := fmt.Errorf("enqueue task %s for %s into %s: %w", t.Name, t.Function, q.of(t), err)
 	switch status.Code(err) {
 	case codes.InvalidArgument:
 		return connect.Errorf(connect.Invalid, "The queue refused a task.").Because(cause)

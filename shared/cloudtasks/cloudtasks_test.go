@@ -3,6 +3,7 @@ package cloudtasks_test
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +107,22 @@ func TestWholeRequest(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, r.requests, protocmp.Transform()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func TestAFunctionMayHaveAQueueOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := &recorder{answer: func(int) error { return nil }}
+	other := strings.Replace(queueName, "/queues/", "/queues/other-", 1)
+	q := open(t, r, func(o *cloudtasks.Options) { o.Others = map[string]string{"g": other, "h": ""} })
+	for function, want := range map[string]string{"f": queueName, "g": other, "h": queueName} {
+		if err := q.Enqueue(t.Context(), connect.Task{Function: function, Name: "n"}); err != nil {
+			t.Fatal(err)
+		}
+		last := r.requests[len(r.requests)-1]
+		if last.GetParent() != want || last.GetTask().GetName() != want+"/tasks/n" {
+			t.Errorf("a task of %s goes to %s as %s, want %s", function, last.GetParent(), last.GetTask().GetName(), want)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ func (c *Config) validateQueue(fault func(variable, format string, args ...any))
 	if !queueName.MatchString(c.TaskQueue) {
 		fault("CLOUD_TASKS_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue))
 	}
+	if c.DiscoveryQueue != "" && !queueName.MatchString(c.DiscoveryQueue) {
+		fault("CLOUD_TASKS_DISCOVERY_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_DISCOVERY_QUEUE", c.DiscoveryQueue))
+	}
 	if c.TaskServiceAccount == "" && (c.TasksEmulator == "" || c.Auth != AuthLocal) { // an emulator's tasks may do without
 		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
 	}

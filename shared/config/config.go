@@ -67,6 +67,7 @@ type Config struct {
 	TaskTarget         string `env:"TASK_TARGET"`                   // URL of a step function with {function} for its name; default: this process
 	TaskMaxAttempts    int    `env:"TASK_MAX_ATTEMPTS, default=20"` // how often the queue delivers a task
 	TaskQueue          string `env:"CLOUD_TASKS_QUEUE"`             // required with BACKENDS=real: projects/P/locations/L/queues/Q
+	DiscoveryQueue     string `env:"CLOUD_TASKS_DISCOVERY_QUEUE"`   // that of discoveries; default: CLOUD_TASKS_QUEUE
 	TaskServiceAccount string `env:"TASK_SERVICE_ACCOUNT"`          // email of the account in whose name tasks are delivered; required but with an emulator
 	SchedulerAccount   string `env:"SCHEDULER_SERVICE_ACCOUNT"`     // email of the account in whose name sweep is called; default: TASK_SERVICE_ACCOUNT
 	TaskAudience       string `env:"TASK_AUDIENCE"`                 // audience of its ID tokens; default: the function's URL

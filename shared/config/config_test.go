@@ -115,6 +115,7 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"memory on Cloud Run":            {map[string]string{"K_SERVICE": "login"}, "BACKENDS memory"},
 		"an unknown backend":             {map[string]string{"BACKENDS": "cloud"}, "BACKENDS is \"cloud\""},
 		"real without a project":         {backends("GOOGLE_CLOUD_PROJECT", ""), "GOOGLE_CLOUD_PROJECT is missing"},
+		"a queue without a place":        {backends("CLOUD_TASKS_DISCOVERY_QUEUE", "discoveries"), "CLOUD_TASKS_DISCOVERY_QUEUE is \"discoveries\""},
 		"real without a queue":           {backends("CLOUD_TASKS_QUEUE", "setups"), "CLOUD_TASKS_QUEUE is \"setups\""},
 		"tasks in nobody's name":         {backends("TASK_SERVICE_ACCOUNT", ""), "TASK_SERVICE_ACCOUNT is missing"},
 		"tasks to nowhere":               {backends("TASK_TARGET", ""), "TASK_TARGET is missing"},
