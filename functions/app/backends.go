@@ -43,10 +43,10 @@ func (b *Backends) Close(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// dispatchDeadline is when the queue gives a delivery up and repeats it: after
+// DispatchDeadline is when the queue gives a delivery up and repeats it: after
 // the function has given up by itself, after the server has cut its answer off,
 // and after the lease of one that died.
-const dispatchDeadline = functions.MaxTimeout + 15*time.Second
+const DispatchDeadline = functions.MaxTimeout + 15*time.Second
 
 // Open opens the backends that the configuration names, without calling them.
 // Close them.
@@ -84,7 +84,7 @@ func NewMemory(cfg *config.Config, transport http.RoundTripper, log *slog.Logger
 	return &Memory{
 		Store: memory.NewStore(), Vault: memory.NewVault(),
 		Queue: memory.NewQueue(memory.Options{
-			URL: cfg.TaskURL, Client: &http.Client{Transport: transport}, DispatchDeadline: dispatchDeadline,
+			URL: cfg.TaskURL, Client: &http.Client{Transport: transport}, DispatchDeadline: DispatchDeadline,
 			MinBackoff: time.Second, MaxBackoff: 30 * time.Second, MaxAttempts: cfg.TaskMaxAttempts, Logger: log,
 		}),
 	}
@@ -131,7 +131,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends
 	queue, err := cloudtasks.New(ctx, cloudtasks.Options{
 		Queue: cfg.TaskQueue, Others: map[string]string{setup.DiscoverFunction: cfg.DiscoveryQueue},
 		URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
-		DispatchDeadline: dispatchDeadline, Emulator: cfg.TasksEmulator,
+		DispatchDeadline: DispatchDeadline, Emulator: cfg.TasksEmulator,
 	})
 	if err != nil {
 		return nil, err

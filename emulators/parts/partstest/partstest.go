@@ -70,3 +70,11 @@ func CloudTasks(t testing.TB, queue string) *parts.CloudTasks {
 	t.Cleanup(func() { check(t, c.Stop()) })
 	return c
 }
+
+// Terraform returns Terraform with Google's provider emulated.
+func Terraform(t testing.TB) *parts.Terraform {
+	t.Helper()
+	found, err := parts.FindTerraform(t.Context(), t.TempDir())
+	require(t, err)
+	return found
+}

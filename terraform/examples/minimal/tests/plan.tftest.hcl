@@ -1,0 +1,30 @@
+mock_provider "google" {}
+
+variables {
+  project_id              = "aurora-connector"
+  project_number          = "123456789012"
+  image                   = "europe-west1-docker.pkg.dev/aurora-connector/aurora/gcpconnect@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+  oauth_client_id         = "1-x.apps.googleusercontent.com"
+  front_url               = "https://aurora.example.com/chat"
+  backend_service_account = "backend@aurora-app.iam.gserviceaccount.com"
+  vault_address           = "https://vault.example.com:8200"
+}
+
+run "first_without_an_image" {
+  command = plan
+  variables {
+    image = null
+  }
+  assert {
+    condition     = output.connector.redirect_uri == "https://aurora-callback-123456789012.europe-west1.run.app/callback"
+    error_message = "the redirect URI is known before there are functions"
+  }
+}
+
+run "then_with_one" {
+  command = plan
+  assert {
+    condition     = output.connector.front_address == null
+    error_message = "no load balancer"
+  }
+}

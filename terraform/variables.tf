@@ -1,0 +1,326 @@
+variable "project_id" {
+  description = "The project of the connector itself. Give it one of its own: what is in it can reach customers' clouds."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id must be a project's ID, such as aurora-connector: 6 to 30 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "project_number" {
+  description = "Its number, which is in the functions' addresses: gcloud projects describe PROJECT --format='value(projectNumber)'. Asked for rather than looked up, so that a plan needs no access to the project."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[0-9]{6,20}$", var.project_number))
+    error_message = "project_number must be the project's number, which has digits only."
+  }
+}
+
+variable "region" {
+  description = "Where functions and queues are."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region must be a region, such as europe-west1."
+  }
+}
+
+variable "name" {
+  description = "What all that is made begins with. At most 6 characters: a service account's ID has 30, and a function's name up to 23."
+  type        = string
+  default     = "aurora"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,5}$", var.name))
+    error_message = "name must have 2 to 6 lower-case letters and digits, and begin with a letter."
+  }
+}
+
+variable "image" {
+  description = "The program's image, by digest. Without one, all is made but the functions and what calls them: so the registry is there before there is an image."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.image == null || can(regex("@sha256:[0-9a-f]{64}$", var.image))
+    error_message = "image must name a digest, REGION-docker.pkg.dev/PROJECT/REPOSITORY/gcpconnect@sha256:...: a tag can be moved under a running deployment."
+  }
+}
+
+variable "oauth_client_id" {
+  description = "ID of the Google OAuth client (type: web application). Its secret is put into Secret Manager by hand."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = endswith(var.oauth_client_id, ".apps.googleusercontent.com")
+    error_message = "oauth_client_id must be the ID of an OAuth client, which ends in .apps.googleusercontent.com."
+  }
+}
+
+variable "front_url" {
+  description = "Where the browser goes after the callback: a page of Aurora's frontend."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^https://[^/#?@]+(/[^#]*)?$", var.front_url))
+    error_message = "front_url must be an https URL without a fragment."
+  }
+}
+
+variable "cors_origins" {
+  description = "Origins of the pages that may call the functions. Empty: front_url's."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for o in var.cors_origins : can(regex("^https://[^/#?@*]+$", o))])
+    error_message = "cors_origins must be origins such as https://aurora.example.com, without path and wildcard."
+  }
+}
+
+variable "auth" {
+  description = <<-EOT
+    Who users are. mode "backend": Aurora's backend names them, and proves by an ID token of one of
+    backend_service_accounts for audience that it is it. mode "oidc": users' own tokens of issuer for audience name them.
+    internal_service_accounts may have access tokens of users' service accounts (POST /internal/token).
+    audience defaults to the address of the functions with mode "backend".
+  EOT
+  type = object({
+    mode                      = optional(string, "backend")
+    backend_service_accounts  = optional(list(string), [])
+    issuer                    = optional(string)
+    audience                  = optional(list(string), [])
+    internal_service_accounts = optional(list(string), [])
+  })
+  nullable = false
+
+  validation {
+    condition     = contains(["backend", "oidc"], var.auth.mode)
+    error_message = "auth.mode must be backend or oidc. AUTH=local believes what callers say and is refused on Cloud Run."
+  }
+  validation {
+    condition     = var.auth.mode != "backend" || length(var.auth.backend_service_accounts) > 0
+    error_message = "auth.backend_service_accounts must name the service accounts of Aurora's backend with auth.mode = backend."
+  }
+  validation {
+    condition     = var.auth.mode != "oidc" || (can(regex("^https://", var.auth.issuer)) && length(var.auth.audience) > 0)
+    error_message = "auth.issuer (https) and auth.audience must be set with auth.mode = oidc."
+  }
+  validation {
+    condition     = alltrue([for a in concat(var.auth.backend_service_accounts, var.auth.internal_service_accounts) : can(regex("^[a-z0-9-]+@[a-z0-9.-]+\\.gserviceaccount\\.com$", a))])
+    error_message = "auth.backend_service_accounts and auth.internal_service_accounts must be emails of service accounts, without a prefix such as serviceAccount:."
+  }
+}
+
+variable "login_binding" {
+  description = "How a login is bound to its user: cookie, of the browser that called login on the load balancer's domain; or confirm, where the user confirms after the callback. Default: cookie with a load balancer, confirm without one, since the functions' own addresses share no cookies."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.login_binding == null || contains(["cookie", "confirm"], coalesce(var.login_binding, "cookie"))
+    error_message = "login_binding must be cookie or confirm."
+  }
+  validation {
+    condition     = var.login_binding != "cookie" || var.load_balancer != null
+    error_message = "login_binding = cookie needs a load_balancer: login and callback would be on different hosts, and the cookie of one never reaches the other."
+  }
+}
+
+variable "vault" {
+  description = "Vault, which keeps users' tokens: its address, and the mounts and the role that terraform/README.md shows how to make. There is no default for a Vault that holds tokens."
+  type = object({
+    address    = string
+    namespace  = optional(string)
+    mount      = optional(string, "gcpconnect")
+    auth_mount = optional(string, "gcp")
+    role       = optional(string, "gcpconnect")
+  })
+  nullable = false
+
+  validation {
+    condition     = can(regex("^https://[^/#?@]+(:[0-9]+)?$", var.vault.address))
+    error_message = "vault.address must be https://host or https://host:port. Tokens do not travel in the clear."
+  }
+}
+
+variable "network" {
+  description = "The VPC network and subnetwork through which functions reach Vault, for one that has no public address; egress PRIVATE_RANGES_ONLY, or ALL_TRAFFIC where it must leave through your NAT. Default: none."
+  type = object({
+    network    = string
+    subnetwork = string
+    egress     = optional(string, "PRIVATE_RANGES_ONLY")
+  })
+  default = null
+
+  validation {
+    condition     = var.network == null || contains(["PRIVATE_RANGES_ONLY", "ALL_TRAFFIC"], try(var.network.egress, ""))
+    error_message = "network.egress must be PRIVATE_RANGES_ONLY or ALL_TRAFFIC."
+  }
+}
+
+variable "load_balancer" {
+  description = <<-EOT
+    The global load balancer before users' functions, with the contract's paths on one domain. Limits are requests of one
+    address in a minute: of all, and of those that begin a login or change something. Default: none, and users' functions
+    are reached at addresses of their own.
+  EOT
+  type = object({
+    domain             = string
+    requests_a_minute  = optional(number, 600)
+    changes_a_minute   = optional(number, 60)
+    log_sample_rate    = optional(number, 1)
+    adaptive_protected = optional(bool, true)
+  })
+  default = null
+
+  validation {
+    condition     = var.load_balancer == null || can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.load_balancer.domain))
+    error_message = "load_balancer.domain must be a domain, such as connect.aurora.example.com."
+  }
+  validation {
+    condition     = var.load_balancer == null || try(var.load_balancer.requests_a_minute >= 60 && var.load_balancer.changes_a_minute >= 10 && var.load_balancer.changes_a_minute <= var.load_balancer.requests_a_minute, false)
+    error_message = "load_balancer.requests_a_minute must be at least 60 (a page polls every 5 s, and a company can have one address), and changes_a_minute 10 to that."
+  }
+}
+
+variable "public_access" {
+  description = "How Cloud Run lets users reach their functions, which verify callers themselves: iam_check_disabled (works under domain-restricted sharing, and leaves callers' tokens as they are), or all_users (the role run.invoker for allUsers)."
+  type        = string
+  default     = "iam_check_disabled"
+  nullable    = false
+
+  validation {
+    condition     = contains(["iam_check_disabled", "all_users"], var.public_access)
+    error_message = "public_access must be iam_check_disabled or all_users."
+  }
+}
+
+variable "scaling" {
+  description = "Instances, processors, memory and concurrent requests, by function; what is not set is as for all others."
+  type = map(object({
+    min_instances = optional(number, 0)
+    max_instances = optional(number, 20)
+    cpu           = optional(string, "1")
+    memory        = optional(string, "512Mi")
+    concurrency   = optional(number, 80)
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for f in keys(var.scaling) : contains(keys(local.functions), f)])
+    error_message = "scaling has a function that does not exist; there are ${join(", ", keys(local.functions))}."
+  }
+  validation {
+    condition     = alltrue([for s in values(var.scaling) : s.min_instances >= 0 && s.max_instances >= max(1, s.min_instances) && s.max_instances <= 100 && s.concurrency >= 1 && s.concurrency <= 1000])
+    error_message = "scaling: max_instances must be 1 to 100 and not less than min_instances, concurrency 1 to 1000."
+  }
+}
+
+variable "settings" {
+  description = "Choices about setups; null is the program's default. The README's table of variables says what each is."
+  type = object({
+    agent_roles            = optional(list(string))
+    ask_roles              = optional(list(string))
+    include_sys_projects   = optional(bool)
+    log_level              = optional(string)
+    max_auto_projects      = optional(number)
+    max_selected_projects  = optional(number)
+    platform_quota         = optional(number)
+    setup_give_up_after    = optional(string)
+    task_max_attempts      = optional(number, 20)
+    trace_ratio            = optional(number)
+    update_org_policies    = optional(bool)
+    verify_attempts        = optional(number)
+    verify_interval        = optional(string)
+    platform_impersonates  = optional(bool, true)
+    telemetry_to_google    = optional(bool, true)
+    telemetry_endpoint     = optional(string)
+    scheduler_paused       = optional(bool, false)
+    task_log_sampling_rate = optional(number, 0.1)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.settings.task_max_attempts >= 8 && var.settings.task_max_attempts <= 100
+    error_message = "settings.task_max_attempts must be 8 to 100: fewer end before the lease of a crashed step does."
+  }
+  validation {
+    condition     = alltrue([for r in concat(coalesce(var.settings.agent_roles, []), coalesce(var.settings.ask_roles, [])) : !can(regex("^roles/(owner|editor)(=|$)", r))])
+    error_message = "settings.agent_roles and settings.ask_roles may not have owner or editor: customers' clouds are not ours."
+  }
+  validation {
+    condition     = var.settings.log_level == null || contains(["DEBUG", "INFO", "WARN", "ERROR"], coalesce(var.settings.log_level, "INFO"))
+    error_message = "settings.log_level must be DEBUG, INFO, WARN or ERROR."
+  }
+}
+
+variable "firestore" {
+  description = "The database: where it is (a region, or a multi-region such as eur3 or nam5; it cannot be changed), its name, and for how many days backups are kept."
+  type = object({
+    location           = optional(string)
+    database           = optional(string, "(default)")
+    daily_backup_days  = optional(number, 7)
+    weekly_backup_days = optional(number, 56)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.firestore.daily_backup_days >= 1 && var.firestore.daily_backup_days <= 98 && var.firestore.weekly_backup_days >= 7 && var.firestore.weekly_backup_days <= 98
+    error_message = "firestore.daily_backup_days must be 1 to 98, weekly_backup_days 7 to 98: Firestore keeps backups for 14 weeks at most."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether Terraform and Google refuse to delete the database and the services. Turn it off, and apply, before you destroy."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "alerts" {
+  description = "Who is told when something is wrong: emails, and IDs of notification channels that exist (projects/P/notificationChannels/N). Without any, incidents are in Cloud Monitoring only."
+  type = object({
+    emails        = optional(list(string), [])
+    channels      = optional(list(string), [])
+    playbook_base = optional(string, "terraform/README.md")
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for c in var.alerts.channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", c))])
+    error_message = "alerts.channels must be IDs of notification channels, projects/P/notificationChannels/N."
+  }
+  validation {
+    condition     = alltrue([for e in var.alerts.emails : can(regex("^[^@ ]+@[^@ ]+$", e))])
+    error_message = "alerts.emails must be email addresses."
+  }
+}
+
+variable "budget" {
+  description = "A budget a month for the project, in the billing account's currency, that tells at 50, 90 and 100 % and when the forecast exceeds it. Default: none."
+  type = object({
+    billing_account = string
+    amount          = number
+  })
+  default = null
+
+  validation {
+    condition     = var.budget == null || try(var.budget.amount >= 1 && can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account)), false)
+    error_message = "budget needs an amount of 1 or more and a billing_account such as 012345-6789AB-CDEF01."
+  }
+}
