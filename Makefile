@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
 
-.PHONY: help demo dev test model schedules bench load soak lint fuzz
+.PHONY: help demo dev test model schedules bench load soak lint terraform fuzz
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +25,14 @@ test: lint ## check formatting, vet, lint, and run every test and each fuzz targ
 		$(MAKE) --no-print-directory schedules fuzz FUZZTIME=5s && \
 		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
 
-lint: ## golangci-lint, which includes vet and formatting
+lint: ## golangci-lint, which includes vet and formatting, and tflint
 	$(TOOL) golangci-lint run ./...
+	go tool -modfile=.tools/tflint/go.mod tflint --chdir=terraform --recursive --config="$(CURDIR)/terraform/.tflint.hcl"
+
+terraform: ## check and test the deployment, and plan its examples (TERRAFORM_PROVIDER=registry: with the real provider)
+	terraform fmt -check -recursive terraform
+	go tool -modfile=.tools/tflint/go.mod tflint --chdir=terraform --recursive --config="$(CURDIR)/terraform/.tflint.hcl"
+	go test -count=1 ./terraform
 
 # 0: another one each time
 SEED ?= 0

@@ -42,7 +42,7 @@ locals {
   # callback find that out themselves. Nothing else is public.
   public_functions = { for name, f in local.functions : name => f if contains(["user", "browser"], f.caller) }
 
-  public_invokers  = var.public_access == "all_users" ? ["allUsers"] : []
+  public_invokers = var.public_access == "all_users" ? ["allUsers"] : []
 
   # Who else may call what, as Cloud Run checks it.
   invokers = {

@@ -186,22 +186,24 @@ var (
 	plansMu sync.Mutex // one plan at a time: tests share them
 )
 
-// planned plans an example, with variables beside those of its example file.
-func planned(t *testing.T, example string, variables ...string) plan {
+// planned plans an example, with lines added to its call of the module.
+func planned(t *testing.T, example string, lines ...string) plan {
 	t.Helper()
 	plansMu.Lock()
 	defer plansMu.Unlock()
-	key := strings.Join(append([]string{example}, variables...), " ")
+	key := strings.Join(append([]string{example}, lines...), " ")
 	if p, ok := plans[key]; ok {
 		return p
 	}
 	w, folder := newWorkplace(t), filepath.Join("examples", example)
-	w.run(t, folder, "init", "-backend=false", "-input=false", "-no-color")
-	arguments := []string{"plan", "-input=false", "-no-color", "-refresh=false", "-out=plan", "-var-file=terraform.tfvars.example"}
-	for _, v := range variables {
-		arguments = append(arguments, "-var="+v)
+	if file := filepath.Join(w.folder, folder, "main.tf"); len(lines) > 0 {
+		changed := strings.Replace(mustRead(t, file), "source = \"../..\"\n", "source = \"../..\"\n"+strings.Join(lines, "\n")+"\n", 1)
+		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	w.run(t, folder, arguments...)
+	w.run(t, folder, "init", "-backend=false", "-input=false", "-no-color")
+	w.run(t, folder, "plan", "-input=false", "-no-color", "-refresh=false", "-out=plan", "-var-file=terraform.tfvars.example")
 	var shown struct {
 		Values struct {
 			Outputs map[string]struct{ Value any }
@@ -211,8 +213,10 @@ func planned(t *testing.T, example string, variables ...string) plan {
 	if err := json.Unmarshal(w.run(t, folder, "show", "-json", "plan"), &shown); err != nil {
 		t.Fatal(err)
 	}
-	p := plan{resources: shown.Values.Root.all()}
-	p.outputs, _ = shown.Values.Outputs["connector"].Value.(map[string]any)
+	p := plan{resources: shown.Values.Root.all(), outputs: map[string]any{}}
+	for name, output := range shown.Values.Outputs {
+		p.outputs[name] = output.Value
+	}
 	if len(p.resources) == 0 {
 		t.Fatalf("%s would make nothing", example)
 	}

@@ -29,8 +29,3 @@ module "connector" {
     address = var.vault_address
   }
 }
-
-output "connector" {
-  description = "Addresses, and what is to be done by hand."
-  value       = module.connector
-}

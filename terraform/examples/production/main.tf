@@ -82,8 +82,3 @@ module "connector" {
     amount          = 500
   }
 }
-
-output "connector" {
-  description = "Addresses, and what is to be done by hand."
-  value       = module.connector
-}

@@ -16,7 +16,7 @@ run "first_without_an_image" {
     image = null
   }
   assert {
-    condition     = output.connector.redirect_uri == "https://aurora-callback-123456789012.europe-west1.run.app/callback"
+    condition     = output.redirect_uri == "https://aurora-callback-123456789012.europe-west1.run.app/callback"
     error_message = "the redirect URI is known before there are functions"
   }
 }
@@ -24,7 +24,7 @@ run "first_without_an_image" {
 run "then_with_one" {
   command = plan
   assert {
-    condition     = output.connector.front_address == null
-    error_message = "no load balancer"
+    condition     = output.paths["/login"] == "https://aurora-login-123456789012.europe-west1.run.app/login"
+    error_message = "functions are at their own addresses"
   }
 }

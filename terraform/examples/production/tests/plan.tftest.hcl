@@ -21,7 +21,7 @@ run "first_without_an_image" {
     image = null
   }
   assert {
-    condition     = output.connector.redirect_uri == "https://connect.aurora.example.com/callback"
+    condition     = output.redirect_uri == "https://connect.aurora.example.com/callback"
     error_message = "the redirect URI is known before there are functions"
   }
 }
@@ -29,7 +29,7 @@ run "first_without_an_image" {
 run "then_with_one" {
   command = apply
   assert {
-    condition     = output.connector.paths["/login"] == "https://connect.aurora.example.com/login" && output.connector.paths["/internal/token"] == "https://aurora-token-123456789012.europe-west1.run.app/internal/token"
+    condition     = output.paths["/login"] == "https://connect.aurora.example.com/login" && output.paths["/internal/token"] == "https://aurora-token-123456789012.europe-west1.run.app/internal/token"
     error_message = "users' paths are on the domain, and token is not"
   }
 }

@@ -1,0 +1,584 @@
+package terraform_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gcpconnect/functions"
+	"gcpconnect/functions/app"
+	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
+)
+
+// service is a function's service, as a plan would make it.
+type service struct {
+	resource
+	name string            // of the function
+	env  map[string]string // its environment
+}
+
+func services(t *testing.T, p plan) map[string]service {
+	t.Helper()
+	found := map[string]service{}
+	for _, r := range p.of("google_cloud_run_v2_service") {
+		s := service{resource: r, env: map[string]string{}}
+		list, _ := dig(r.Values, "template", "containers", "env").([]any)
+		for _, e := range list {
+			name, _ := dig(e, "name").(string)
+			value, ok := dig(e, "value").(string)
+			if !ok {
+				t.Errorf("%s: the plan does not know %s", r.Address, name)
+			}
+			s.env[name] = value
+		}
+		s.name = s.env["FUNCTION_TARGET"]
+		found[s.name] = s
+	}
+	return found
+}
+
+// read reads the configuration that a service would.
+func read(s service) (*config.Config, error) {
+	env := maps.Clone(s.env)
+	env["K_SERVICE"], env["PORT"] = s.text("name"), "8080" // as Cloud Run sets them
+	return config.Read(context.Background(), config.Environment{
+		Lookup:    func(name string) (string, bool) { value, ok := env[name]; return value, ok },
+		Secret:    func(context.Context, string) (connect.Secret, error) { return "very-secret", nil },
+		Functions: app.Functions(),
+	})
+}
+
+// Every registered function has a service, which reaches what the function needs,
+// and whose environment the program accepts.
+func TestServicesAreTheFunctions(t *testing.T) {
+	t.Parallel()
+	for _, example := range examples {
+		p := planned(t, example)
+		found := services(t, p)
+		invokers := map[string][]string{}
+		for _, r := range p.of("google_cloud_run_v2_service_iam_member") {
+			name, _ := r.Values["name"].(string)
+			invokers[name] = append(invokers[name], r.text("role")+" "+r.text("member"))
+		}
+		platform := "aurora-platform@aurora-connector.iam.gserviceaccount.com"
+		runs := map[string]string{}
+		for _, f := range functions.Table() {
+			s, ok := found[f.Name]
+			if !ok {
+				t.Errorf("%s: %s has no service", example, f.Name)
+				continue
+			}
+			delete(found, f.Name)
+			c, err := read(s)
+			if err != nil {
+				t.Errorf("%s: the program refuses what %s would have: %v", example, f.Name, err)
+				continue
+			}
+			_, tokens := s.env["VAULT_ADDR"]
+			_, secret := s.env["CLIENT_SECRET"]
+			_, queue := s.env["CLOUD_TASKS_QUEUE"]
+			account := s.text("template", "service_account")
+			if tokens != f.Needs.Tokens || secret != f.Needs.Tokens || queue != f.Needs.Queue || account == platform != f.Needs.Platform {
+				t.Errorf("%s: %s needs %+v and has vault %v, client's secret %v, queue %v, account %s", example, f.Name, f.Needs, tokens, secret, queue, account)
+			}
+			if other := runs[account]; other != "" && account != platform {
+				t.Errorf("%s: %s and %s run as one account", example, f.Name, other)
+			}
+			runs[account] = f.Name
+			if f.Needs.Tokens && c.VaultServiceAccount != account || c.PlatformAccount != platform {
+				t.Errorf("%s: %s runs as %s and takes itself for %s, and the platform for %s", example, f.Name, account, c.VaultServiceAccount, c.PlatformAccount)
+			}
+			open := s.Values["invoker_iam_disabled"] == true
+			ingress := s.text("ingress")
+			public := f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser
+			if public != open || public == (ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY") || open == c.InvokerCheck {
+				t.Errorf("%s: %s is called by %s, its invoker check is off: %v, it believes it: %v, and its ingress is %s", example, f.Name, f.Caller, open, c.InvokerCheck, ingress)
+			}
+			var want []string
+			switch f.Caller {
+			case functions.CallerQueue:
+				want = []string{"roles/run.invoker serviceAccount:" + c.TaskServiceAccount}
+			case functions.CallerScheduler:
+				want = []string{"roles/run.invoker serviceAccount:" + c.Scheduler()}
+			case functions.CallerService:
+				for _, account := range c.InternalAccounts {
+					want = append(want, "roles/run.invoker serviceAccount:"+account)
+				}
+			}
+			if got := invokers[s.text("name")]; !slices.Equal(got, want) {
+				t.Errorf("%s: %s may be invoked by %q, want %q", example, f.Name, got, want)
+			}
+			delete(invokers, s.text("name"))
+		}
+		if len(found) > 0 || len(invokers) > 0 {
+			t.Errorf("%s: services %v and invokers %v are of no function", example, slices.Collect(maps.Keys(found)), invokers)
+		}
+	}
+}
+
+// Tasks, the scheduler and Aurora's services reach each function at its address,
+// with a token that it takes.
+func TestAddressesAndAudiencesMeet(t *testing.T) {
+	t.Parallel()
+	for _, example := range examples {
+		p := planned(t, example)
+		urls, _ := p.outputs["function_urls"].(map[string]any)
+		found := services(t, p)
+		sweep, err := read(found["sweep"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, s := range found {
+			c, err := read(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			address := fmt.Sprintf("https://%s-123456789012.europe-west1.run.app", s.text("name")) // as Cloud Run gives it
+			if urls[name] != address {
+				t.Errorf("%s: %s is at %s, taken for %v", example, name, address, urls[name])
+			}
+			if functions.Table()[slices.IndexFunc(functions.Table(), func(f functions.Function) bool { return f.Name == name })].Caller == functions.CallerQueue {
+				if sweep.TaskURL(name) != address || c.TaskAudienceOf(name) != address {
+					t.Errorf("%s: tasks for %s go to %s, which takes tokens for %s, and it is at %s", example, name, sweep.TaskURL(name), c.TaskAudienceOf(name), address)
+				}
+			}
+			if c.RedirectURL() != p.outputs["redirect_uri"] || c.BackendURL != p.outputs["backend_url"] {
+				t.Errorf("%s: %s redirects to %s, told to the engineer: %v", example, name, c.RedirectURL(), p.outputs["redirect_uri"])
+			}
+			if name == "token" && !slices.Equal(c.InternalAudiences(), []string{address}) {
+				t.Errorf("%s: token takes tokens for %v; Cloud Run for %s", example, c.InternalAudiences(), address)
+			}
+		}
+		job := p.of("google_cloud_scheduler_job")[0]
+		if uri, audience := job.text("http_target", "uri"), job.text("http_target", "oidc_token", "audience"); uri != urls["sweep"] || audience != sweep.TaskAudienceOf("sweep") || job.text("http_target", "oidc_token", "service_account_email") != sweep.Scheduler() {
+			t.Errorf("%s: the scheduler calls %s as %s for %s", example, uri, job.text("http_target", "oidc_token", "service_account_email"), audience)
+		}
+	}
+}
+
+// The program gives up, then Cloud Run, then the queue and the scheduler.
+func TestEachOutlastsTheOneBefore(t *testing.T) {
+	t.Parallel()
+	const answer = functions.MaxTimeout + 5*time.Second // when the program's server cuts an answer off
+	p := planned(t, "production")
+	for name, s := range services(t, p) {
+		timeout, err := time.ParseDuration(s.text("template", "timeout"))
+		if err != nil || timeout <= answer || timeout >= app.DispatchDeadline {
+			t.Errorf("%s is cut off after %v (%v): the program's server does after %v, and the queue delivers again after %v", name, timeout, err, answer, app.DispatchDeadline)
+		}
+	}
+	deadline, err := time.ParseDuration(p.of("google_cloud_scheduler_job")[0].text("attempt_deadline"))
+	if err != nil || deadline != app.DispatchDeadline {
+		t.Errorf("the scheduler waits %v, the queue %v, %v", deadline, app.DispatchDeadline, err)
+	}
+}
+
+// notDeployed are the variables that no deployment sets, and why.
+var notDeployed = map[string]string{
+	"CLOUD_TASKS_EMULATOR_HOST": "an emulator is refused on Cloud Run",
+	"FIRESTORE_EMULATOR_HOST":   "an emulator is refused on Cloud Run",
+	"GOOGLE_ENDPOINT":           "an emulated Google is for one machine",
+	"HOST":                      "Cloud Run wants all addresses",
+	"K_SERVICE":                 "Cloud Run sets it",
+	"PORT":                      "Cloud Run sets it",
+	"TASK_AUDIENCE":             "each function's tasks are for it alone",
+	"VAULT_ROLE_ID":             "accounts log in as what they are",
+	"VAULT_SECRET_ID":           "accounts log in as what they are",
+	"VAULT_TOKEN":               "accounts log in as what they are",
+}
+
+func TestVariablesAreThoseThatTheProgramReads(t *testing.T) {
+	t.Parallel()
+	read := map[string]bool{}
+	for i := range reflect.TypeFor[config.Config]().NumField() {
+		if name, _, _ := strings.Cut(reflect.TypeFor[config.Config]().Field(i).Tag.Get("env"), ","); name != "" {
+			read[name] = true
+		}
+	}
+	source, err := os.ReadFile("environment.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string]bool{"FUNCTION_TARGET": true} // by the module
+	for _, m := range regexp.MustCompile(`(?m)\b([A-Z][A-Z0-9_]+)\s*=[^=>]`).FindAllStringSubmatch(string(source), -1) {
+		set[m[1]] = true
+	}
+	for name := range set {
+		if !read[name] {
+			t.Errorf("Terraform sets %s, which the program does not read", name)
+		}
+	}
+	for name := range read {
+		if _, not := notDeployed[name]; set[name] == not {
+			t.Errorf("the program reads %s: set it in environment.tf, or say in notDeployed why not", name)
+		}
+	}
+}
+
+// pathOf is a route's path as a URL map has it.
+func pathOf(route string) string { return regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(route, "*") }
+
+// The load balancer leads each path of the contract to its function, as the local
+// gateway does, and nothing else.
+func TestTheLoadBalancerHasTheContractsPaths(t *testing.T) {
+	t.Parallel()
+	p := planned(t, "production")
+	want, private := map[string]string{}, []string{}
+	for _, f := range functions.Table() {
+		for _, r := range f.Routes {
+			if f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser {
+				want[pathOf(r.Path)] = f.Name
+			} else {
+				private = append(private, r.Path)
+			}
+		}
+	}
+	backends := map[string]string{} // a path's function, by the example's source: what refers to what is not in a plan
+	source, err := os.ReadFile("loadbalancer.tf")
+	if err != nil || !bytes.Contains(source, []byte("paths   = path_rule.value.paths\n        service = google_compute_backend_service.function[path_rule.key].id")) {
+		t.Errorf("a path rule must lead to its own function's backend, %v", err)
+	}
+	outputs, _ := p.outputs["paths"].(map[string]any)
+	for path := range outputs {
+		for _, r := range p.of("google_compute_backend_service") {
+			if name, _ := r.Index.(string); want[path] == name {
+				backends[path] = name
+			}
+		}
+	}
+	var ruled []string
+	for _, r := range p.of("google_compute_url_map") {
+		matchers, _ := r.Values["path_matcher"].([]any)
+		for _, m := range matchers {
+			rules, _ := dig(m, "path_rule").([]any)
+			for _, rule := range rules {
+				paths, _ := dig(rule, "paths").([]any)
+				for _, path := range paths {
+					ruled = append(ruled, path.(string))
+				}
+			}
+		}
+	}
+	slices.Sort(ruled)
+	if wanted := slices.Sorted(maps.Keys(want)); !slices.Equal(ruled, wanted) {
+		t.Errorf("the load balancer has the paths\n%q, the contract\n%q", ruled, wanted)
+	}
+	if !maps.Equal(backends, want) {
+		t.Errorf("paths lead to %v, want %v", backends, want)
+	}
+	for _, path := range private {
+		if slices.Contains(ruled, path) {
+			t.Errorf("%s is not for users", path)
+		}
+	}
+	gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Scheduler: functions.SchedulerMark.Of, Internal: functions.InternalMark, Log: slog.New(slog.DiscardHandler)})
+	for _, path := range ruled {
+		w := httptest.NewRecorder()
+		gateway.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodDelete, strings.ReplaceAll(path, "*", "x"), http.NoBody))
+		if w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("the local gateway has nothing at %s: %d", path, w.Code)
+		}
+	}
+}
+
+// What the deployment takes from the program is a copy: Terraform reads no files
+// outside of its folder.
+func TestCopiesAreTheProgramsOwn(t *testing.T) {
+	t.Parallel()
+	for copied, own := range map[string]string{
+		"files/queues.json":  "../shared/cloudtasks/queues.json",
+		"files/indexes.json": "../shared/firestore/indexes.json",
+		"files/policy.hcl":   "../shared/vault/policy.hcl",
+	} {
+		got, err := os.ReadFile(copied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("terraform/%s is not what %s is: copy it", copied, strings.TrimPrefix(own, "../"))
+		}
+	}
+}
+
+func TestTheDatabaseHasTheIndexesOfTheQueries(t *testing.T) {
+	t.Parallel()
+	var want struct {
+		Indexes []struct {
+			Group  string `json:"collectionGroup"`
+			Scope  string `json:"queryScope"`
+			Fields []struct {
+				Path  string `json:"fieldPath"`
+				Order string
+			}
+		}
+		Overrides []struct {
+			Group   string `json:"collectionGroup"`
+			Path    string `json:"fieldPath"`
+			TTL     bool
+			Indexes []struct {
+				Order string
+				Scope string `json:"queryScope"`
+			}
+		} `json:"fieldOverrides"`
+	}
+	content, err := os.ReadFile("../shared/firestore/indexes.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &want); err != nil {
+		t.Fatal(err)
+	}
+	var wanted, got []string
+	for _, i := range want.Indexes {
+		text := i.Group + " " + i.Scope
+		for _, f := range i.Fields {
+			text += " " + f.Path + ":" + f.Order
+		}
+		wanted = append(wanted, text)
+	}
+	for _, o := range want.Overrides {
+		var orders []string
+		for _, i := range o.Indexes {
+			orders = append(orders, i.Order+":"+i.Scope)
+		}
+		slices.Sort(orders)
+		wanted = append(wanted, fmt.Sprintf("field %s.%s ttl %v %v", o.Group, o.Path, o.TTL, orders))
+	}
+	p := planned(t, "minimal")
+	for _, r := range p.of("google_firestore_index") {
+		text := r.text("collection") + " " + r.text("query_scope")
+		fields, _ := r.Values["fields"].([]any)
+		for _, f := range fields {
+			text += fmt.Sprintf(" %v:%v", dig(f, "field_path"), dig(f, "order"))
+		}
+		got = append(got, text)
+	}
+	for _, r := range p.of("google_firestore_field") {
+		var orders []string
+		indexes, _ := dig(r.Values, "index_config", "indexes").([]any)
+		for _, i := range indexes {
+			orders = append(orders, fmt.Sprintf("%v:%v", dig(i, "order"), dig(i, "query_scope")))
+		}
+		slices.Sort(orders)
+		ttl, _ := r.Values["ttl_config"].([]any)
+		got = append(got, fmt.Sprintf("field %s.%s ttl %v %v", r.text("collection"), r.text("field"), len(ttl) > 0, orders))
+	}
+	slices.Sort(wanted)
+	slices.Sort(got)
+	if !slices.Equal(got, wanted) {
+		t.Errorf("the database would have\n%s\nthe program wants\n%s", strings.Join(got, "\n"), strings.Join(wanted, "\n"))
+	}
+}
+
+func TestQueuesTryAsOftenAsTheProgramCounts(t *testing.T) {
+	t.Parallel()
+	for _, example := range examples {
+		p := planned(t, example)
+		c, err := read(services(t, p)["sweep"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := map[string]bool{}
+		for _, q := range p.of("google_cloud_tasks_queue") {
+			if n := dig(q.Values, "retry_config", "max_attempts"); n != float64(c.TaskMaxAttempts) {
+				t.Errorf("%s: %s tries %v times, the program counts to %d", example, q.text("name"), n, c.TaskMaxAttempts)
+			}
+			if d := dig(q.Values, "retry_config", "max_retry_duration"); d != nil && d != "" {
+				t.Errorf("%s: %s has a duration beside its attempts: %v", example, q.text("name"), d)
+			}
+			names[fmt.Sprintf("projects/%s/locations/%s/queues/%s", q.text("project"), q.text("location"), q.text("name"))] = true
+		}
+		if !names[c.TaskQueue] || !names[c.DiscoveryQueue] || len(names) != 2 {
+			t.Errorf("%s: the program uses %s and %s, there are %v", example, c.TaskQueue, c.DiscoveryQueue, names)
+		}
+	}
+}
+
+// grants are the roles that the deployment gives, and on what: each has its reason
+// where it is given. What is not here may not be given.
+var grants = map[string]string{
+	"google_project_iam_member roles/datastore.user":                             "database",
+	"google_project_iam_member roles/telemetry.writer":                           "telemetry",
+	"google_project_iam_member roles/serviceusage.serviceUsageConsumer":          "telemetry",
+	"google_service_account_iam_member roles/iam.serviceAccountTokenCreator":     "signs_for_itself",
+	"google_service_account_iam_member roles/iam.serviceAccountUser":             "delivers_as_tasks",
+	"google_secret_manager_secret_iam_member roles/secretmanager.secretAccessor": "client_secret",
+	"google_cloud_tasks_queue_iam_member roles/cloudtasks.enqueuer":              "enqueuer",
+	"google_cloud_run_v2_service_iam_member roles/run.invoker":                   "invoker",
+}
+
+func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
+	t.Parallel()
+	for _, example := range examples {
+		p := planned(t, example)
+		held := map[string]map[string]bool{}
+		for _, r := range p.resources {
+			if !strings.Contains(r.Type, "_iam_") {
+				continue
+			}
+			role, member := r.text("role"), r.text("member")
+			if grants[r.Type+" "+role] != r.Name {
+				t.Errorf("%s: %s gives %s to %s: say why, and list it", example, r.Address, role, member)
+			}
+			if member == "" || strings.Contains(member, "allUsers") || strings.Contains(member, "allAuthenticatedUsers") || !strings.HasPrefix(member, "serviceAccount:") {
+				t.Errorf("%s: %s gives %s to %q", example, r.Address, role, member)
+			}
+			email := strings.TrimPrefix(member, "serviceAccount:")
+			switch r.Name {
+			case "signs_for_itself":
+				if !strings.HasSuffix(r.text("service_account_id"), "/"+email) {
+					t.Errorf("%s: %s may sign for %s", example, email, r.text("service_account_id"))
+				}
+			case "delivers_as_tasks":
+				if !strings.HasSuffix(r.text("service_account_id"), "/aurora-tasks@aurora-connector.iam.gserviceaccount.com") {
+					t.Errorf("%s: %s may act as %s", example, email, r.text("service_account_id"))
+				}
+			case "database":
+				if !strings.Contains(r.text("condition", "expression"), "projects/aurora-connector/databases/(default)") {
+					t.Errorf("%s: %s may use any database", example, email)
+				}
+			}
+			if held[email] == nil {
+				held[email] = map[string]bool{}
+			}
+			held[email][role] = true
+		}
+		for _, email := range slices.Sorted(maps.Keys(held)) {
+			t.Logf("%s: %s has %s", example, email, strings.Join(slices.Sorted(maps.Keys(held[email])), ", "))
+		}
+		for _, idle := range []string{"login", "status", "connection", "changes"} {
+			roles := held["aurora-"+idle+"@aurora-connector.iam.gserviceaccount.com"]
+			if len(roles) != 3 || !roles["roles/datastore.user"] {
+				t.Errorf("%s: %s, which uses the database alone, has %v", example, idle, roles)
+			}
+		}
+	}
+}
+
+// Open to all by a role is each of users' functions, where that is chosen, and
+// nothing else.
+func TestAllUsersMayInvokeUsersFunctionsWhereThatIsChosen(t *testing.T) {
+	t.Parallel()
+	want := map[string]bool{}
+	for _, f := range functions.Table() {
+		if f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser {
+			want["aurora-"+f.Name] = true
+		}
+	}
+	got := map[string]bool{}
+	p := planned(t, "minimal", `public_access = "all_users"`)
+	for _, r := range p.of("google_cloud_run_v2_service_iam_member") {
+		if r.text("member") == "allUsers" {
+			got[r.text("name")] = true
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("open to all are %v, want %v", got, want)
+	}
+	for name, s := range services(t, p) {
+		if s.Values["invoker_iam_disabled"] == true {
+			t.Errorf("%s is not checked at all", name)
+		}
+	}
+}
+
+// Lines that are counted and alerted about are lines that the program writes.
+func TestCountedLinesAreWritten(t *testing.T) {
+	t.Parallel()
+	written := map[string]bool{}
+	for _, room := range []string{"../functions", "../shared"} {
+		out, err := exec.CommandContext(t.Context(), "grep", "-rhoE", "--include=*.go", "--exclude=*_test.go", `"[a-z][^"]*"`, room).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(out), "\n") {
+			written[strings.Trim(line, `"`)] = true
+		}
+	}
+	metrics := planned(t, "minimal").of("google_logging_metric")
+	if len(metrics) < 5 {
+		t.Fatalf("%d metrics", len(metrics))
+	}
+	for _, m := range metrics {
+		_, message, _ := strings.Cut(m.text("filter"), "jsonPayload.message=")
+		quoted := regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(message, -1)
+		if len(quoted) == 0 {
+			t.Errorf("%s counts no lines: %s", m.text("name"), m.text("filter"))
+		}
+		for _, text := range quoted {
+			if !written[text[1]] {
+				t.Errorf("%s counts %q, which the program does not write", m.text("name"), text[1])
+			}
+		}
+	}
+	for _, code := range regexp.MustCompile(`labels\.code=\\"([a-z_]+)`).FindAllStringSubmatch(mustRead(t, "observability.tf"), -1) {
+		if !written[code[1]] {
+			t.Errorf("an alert looks for the code %q, which no setup ends with", code[1])
+		}
+	}
+}
+
+func mustRead(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// Every alert leads to a section of the playbook.
+func TestAlertsLeadToThePlaybook(t *testing.T) {
+	t.Parallel()
+	sections := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(mustRead(t, "README.md"), -1) {
+		slug := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading[1]), "") // as GitHub makes it
+		sections[strings.ReplaceAll(slug, " ", "-")] = true
+	}
+	policies := planned(t, "production").of("google_monitoring_alert_policy")
+	if len(policies) < 8 {
+		t.Errorf("%d alerts", len(policies))
+	}
+	for _, r := range policies {
+		_, anchor, ok := strings.Cut(r.text("documentation", "content"), "terraform/README.md#")
+		if !ok || !sections[anchor] {
+			t.Errorf("%s leads to #%s, which the playbook does not have", r.text("display_name"), anchor)
+		}
+		if r.Values["notification_channels"] == nil && r.Values["severity"] == nil {
+			t.Errorf("%s has no severity", r.text("display_name"))
+		}
+	}
+}
+
+// The README says which variables there are, and the module has no others.
+func TestVariablesAreDescribed(t *testing.T) {
+	t.Parallel()
+	readme := mustRead(t, "README.md")
+	source := mustRead(t, "variables.tf")
+	for _, m := range regexp.MustCompile(`(?m)^variable "([a-z_]+)" \{\n  description`).FindAllStringSubmatch(source, -1) {
+		if !strings.Contains(readme, "`"+m[1]+"`") {
+			t.Errorf("README.md does not say what %s is for", m[1])
+		}
+	}
+	if all, described := strings.Count(source, "\nvariable "), strings.Count(source, "  description = "); all+1 > described {
+		t.Errorf("%d variables have no description", all-described)
+	}
+}
