@@ -40,7 +40,7 @@ import (
 //
 // 100 at once is what those 50 come to when each takes two seconds, which steps
 // of a few projects do. It bounds what a burst of connects asks of the database
-// and of the instances (each execution works on up to 16 projects at once), and
+// and of the instances (each execution works on up to 32 projects at once), and
 // what 100 large setups, of up to 80 s an execution, leave for others.
 //
 // Discoveries have another, so that a setup of 1,000 projects, which ends in as

@@ -1,17 +1,16 @@
 package connect
 
 import (
-	"regexp"
+	"strings"
 	"time"
 )
 
 // Limits of Cloud Tasks (https://cloud.google.com/tasks/docs/quotas).
 const (
+	maxTaskName  = 500
 	maxTaskBody  = 1 << 20
 	maxTaskAhead = 30 * 24 * time.Hour
 )
-
-var taskName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,500}$`)
 
 // Task is one HTTP request to come.
 type Task struct {
@@ -21,10 +20,14 @@ type Task struct {
 	At       time.Time // not before; at most 30 days ahead; zero: at once
 }
 
+// taskLetters are what a task's name may consist of. A regular expression that
+// counts to 500 would take every function a millisecond of its start.
+const taskLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+
 // Validate refuses with Invalid what Cloud Tasks would refuse.
 func (t Task) Validate(now time.Time) error {
 	switch {
-	case !taskName.MatchString(t.Name):
+	case t.Name == "" || len(t.Name) > maxTaskName || strings.Trim(t.Name, taskLetters) != "":
 		return Errorf(Invalid, "A task's name must be 1 to 500 letters, digits, hyphens or underscores.")
 	case len(t.Body) > maxTaskBody:
 		return Errorf(Invalid, "A task's body must not exceed 1 MiB.")

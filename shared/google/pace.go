@@ -29,10 +29,10 @@ const heaviest = 5
 const (
 	// maxPaced is how long a call waits for its turn, so that an instance is
 	// not kept by what another instance could do meanwhile: who would have to
-	// wait longer is told at once when to come back. It is more than the 16
+	// wait longer is told at once when to come back. It is more than the 32
 	// calls that a step makes at once need to have their turns one after
 	// another, so that a large setup by itself is slowed down and not sent away.
-	maxPaced = 3 * time.Second
+	maxPaced = 5 * time.Second
 	// maxAway is the longest that anybody is sent away for, and the longest
 	// that Google's own wish to be left alone is believed.
 	maxAway = 5 * time.Minute

@@ -212,8 +212,8 @@ func TestWhoCannotHaveATurnIsToldAtOnce(t *testing.T) {
 		want time.Duration // waited
 		err  bool
 	}{
-		{"a turn that is near is waited for", 0, 21, 22 * time.Minute / 450, false},
-		{"one that is too far is not", 0, 22, 0, true},
+		{"a turn that is near is waited for", 0, 36, 37 * time.Minute / 450, false},
+		{"one that is too far is not", 0, 37, 0, true},
 		{"nor one that comes too late for the caller", time.Second, 7, 0, true},
 		{"but one that does not", time.Second, 6, 7 * time.Minute / 450, false},
 	}
@@ -288,11 +288,11 @@ func TestReturnsAreSpaced(t *testing.T) {
 		}
 		group.Wait()
 		slices.Sort(waits)
-		if len(waits) != 500-60-9 { // nine wait for their turns
+		if len(waits) != 500-60-15 { // fifteen wait for their turns
 			t.Fatalf("%d were sent away", len(waits))
 		}
 		for i, wait := range waits {
-			want := max(10*time.Second/3, time.Duration(i-4)*time.Second/3)
+			want := max(16*time.Second/3, time.Duration(i-4)*time.Second/3)
 			if (wait - want).Abs() > time.Microsecond {
 				t.Errorf("number %d is to come back after %v, want %v", i+1, wait, want)
 			}

@@ -16,7 +16,7 @@ const maxBatchEnable = 20
 
 // operationGrace is how long an enabling operation is left alone: asking
 // earlier than this costs a call and never finds it done.
-const operationGrace = 10 * time.Second
+const operationGrace = 20 * time.Second
 
 // stepEnable is where errors of enabling belong, also those that come to
 // light when verify-permissions settles the operations.

@@ -50,7 +50,7 @@ const (
 )
 
 // concurrency is how many projects a step works on at once.
-const concurrency = 16
+const concurrency = 32
 
 // Step is one phase of the chain.
 type Step struct {
