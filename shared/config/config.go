@@ -48,7 +48,7 @@ type Config struct {
 	InternalAccounts []string `env:"INTERNAL_SERVICE_ACCOUNTS"` // emails of service accounts; empty: nobody
 	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // whom their ID tokens are for; default: NEXT_PUBLIC_BACKEND_URL
 
-	InvokerCheck     bool     `env:"INVOKER_IAM_CHECK"`         // whether Cloud Run checks callers' Google-signed tokens, and takes their signatures away; never set where it does not
+	InvokerCheck bool `env:"INVOKER_IAM_CHECK"` // whether Cloud Run checks callers' Google-signed tokens, and takes their signatures away; never set where it does not
 
 	Host string `env:"HOST"` // address to listen on; default: 127.0.0.1 with AUTH=local
 	Port string `env:"PORT,default=8080"`

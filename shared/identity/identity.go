@@ -68,7 +68,9 @@ func New(o Options) *Verifier {
 }
 
 // For returns a verifier of tokens for other audiences. It shares v's keys.
-func (v *Verifier) For(audiences ...string) *Verifier { return &Verifier{v.issuer, audiences, v.checked} }
+func (v *Verifier) For(audiences ...string) *Verifier {
+	return &Verifier{v.issuer, audiences, v.checked}
+}
 
 // Identity is whom a token is of.
 type Identity struct {

@@ -106,13 +106,16 @@ func (s *Service) Restart(ctx context.Context, userID string, selected []string)
 	if err := s.idle(ctx, c); err != nil {
 		return nil, err // before Google is asked for anything
 	}
+	var billing map[string]bool // read now, and not again by the first step
 	if len(selected) > 0 {
-		if _, err := s.find(ctx, c, selected); err != nil {
+		found, err := s.find(ctx, c, selected)
+		if err != nil {
 			return nil, err
 		}
+		billing = found.billed()
 	}
 	return s.begin(ctx, c, func(_ *connect.Connection, made, current *connect.Setup) error {
-		made.Selected = selected
+		made.Selected, made.Billing = selected, billing
 		if len(selected) > 0 {
 			return nil
 		}
