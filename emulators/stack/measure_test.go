@@ -513,7 +513,7 @@ func measureThroughput(t *testing.T, program, bare string, shared services) []me
 	defer status.stop(t)
 	defer login.stop(t)
 	reader := serve(t, bare, "/", map[string]string{
-		"FIRESTORE_EMULATOR_HOST": variables["FIRESTORE_EMULATOR_HOST"], "GOOGLE_CLOUD_PROJECT": variables["GOOGLE_CLOUD_PROJECT"], "DOCUMENT": "setups/" + task,
+		"FIRESTORE_EMULATOR_HOST": variables["FIRESTORE_EMULATOR_HOST"], "GOOGLE_CLOUD_PROJECT": variables["GOOGLE_CLOUD_PROJECT"], "DOCUMENT": "setups/" + task, "FUNCTION_TARGET": "bare",
 	})
 	defer reader.stop(t)
 	found := []measuredThroughput{
@@ -553,7 +553,7 @@ func measureColdStarts(t *testing.T, program, hello string) []measuredStart {
 	}
 	starts := map[string][]time.Duration{}
 	for range times { // in turns: what else the machine does meets all alike
-		one := serve(t, hello, "/", nil)
+		one := serve(t, hello, "/", map[string]string{"FUNCTION_TARGET": "hello"})
 		starts[""] = append(starts[""], one.start)
 		one.stop(t)
 		for _, f := range functions.Table() {

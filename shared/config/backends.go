@@ -10,7 +10,7 @@ func (c *Config) Real() bool { return c.Backends == "real" }
 
 // queueName is the full name of a queue
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
-var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
+var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/[A-Za-z0-9-]+$`)
 
 // validateBackends reports what is wrong with where state, tokens and tasks are.
 func (c *Config) validateBackends(fault func(variable, format string, args ...any)) {

@@ -123,15 +123,18 @@ func (s *Store) below(userID, collection string) *firestore.CollectionRef {
 	return s.connection(userID).Collection(collection)
 }
 
-// plain is what stands for itself in a document's name.
-var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.:@-]{0,199}$`)
+// plain is what stands for itself in a document's name, up to maxPlain bytes of it.
+// (Counting in the expression would make it slow to compile, at every start.)
+var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.:@-]*$`)
+
+const maxPlain = 200
 
 // name is the document's name for an ID. IDs come from outside and may be any
 // text, while names must not hold a slash, be reserved or long
 // (https://cloud.google.com/firestore/quotas#limits): what is not plain is
 // hashed. No plain ID begins with the tilde of a hash.
 func name(id string) string {
-	if plain.MatchString(id) {
+	if len(id) <= maxPlain && plain.MatchString(id) {
 		return id
 	}
 	return "~" + connect.Hash(id)
