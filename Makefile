@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
 
-.PHONY: help demo dev test model schedules bench load soak lint terraform fuzz
+.PHONY: help demo dev test model schedules bench load soak lint terraform fuzz image push smoke
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,3 +65,14 @@ soak: ## both at length: random schedules from a SEED that it prints, then the l
 	@seed=$(SEED); if [ "$$seed" = 0 ]; then seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi; \
 		echo "make soak SEED=$$seed repeats these schedules"; \
 		$(MAKE) --no-print-directory model SEED=$$seed && $(MAKE) --no-print-directory load
+
+IMAGE_DIR ?= dist/image
+image: ## build the container image, without Docker, as an OCI layout in IMAGE_DIR=dist/image, and say its digest
+	@go run ./functions/cmd/image -dir $(IMAGE_DIR)
+
+push: ## build the image and push it to REPOSITORY, as its credentials in Docker's configuration allow; says its name by digest
+	@digest=$$($(MAKE) --silent image) && $(TOOL) crane push $(IMAGE_DIR) $(REPOSITORY)/gcpconnect@$$digest
+
+ROOT ?= terraform/examples/production
+smoke: ## look from outside at what Terraform has deployed from ROOT=terraform/examples/production
+	@terraform -chdir=$(ROOT) output -json | go run ./functions/cmd/smoke

@@ -37,6 +37,8 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, slices.Concat([]string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors", "golang.org/x/sync"}, telling)},
 	"functions/app":              {everything, everything},
 	"functions/cmd/gcpconnect":   {everything, everything},
+	"functions/cmd/image":        {nil, []string{"github.com/google/go-containerregistry", "github.com/spdx/tools-golang", "golang.org/x/crypto/x509roots"}},
+	"functions/cmd/smoke":        {[]string{"functions", "shared/connect"}, nil},
 	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},
 	"emulators/secretmanager":    {nil, []string{"cloud.google.com/go/secretmanager", "google.golang.org/grpc"}},
 	"emulators/tasks":            {nil, []string{"cloud.google.com/go/cloudtasks", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "golang.org/x/time"}},

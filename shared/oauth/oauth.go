@@ -73,8 +73,8 @@ func EndpointsUnder(base string) Endpoints {
 // Options make a Client.
 type Options struct {
 	ClientID     string
-	ClientSecret connect.Secret
-	RedirectURL  string // must be one of the OAuth client's, to the letter
+	ClientSecret connect.Secret // of who handles tokens: logins begin without it
+	RedirectURL  string         // must be one of the OAuth client's, to the letter
 	Endpoints    Endpoints
 	HTTPClient   *http.Client // only its Transport is used; nil: the default one
 	Logger       *slog.Logger // nil: slog's default
@@ -100,8 +100,8 @@ const requestTimeout = 15 * time.Second
 // New makes a Client. It makes no call: the keys of id_tokens are read when
 // the first one comes.
 func New(opts Options) (*Client, error) {
-	if opts.ClientID == "" || opts.ClientSecret == "" || opts.RedirectURL == "" {
-		return nil, errors.New("client ID, client secret and redirect URL are needed")
+	if opts.ClientID == "" || opts.RedirectURL == "" {
+		return nil, errors.New("client ID and redirect URL are needed")
 	}
 	if e := opts.Endpoints; e.Auth == "" || e.Token == "" || e.Revoke == "" || e.Certs == "" {
 		return nil, errors.New("endpoints of the authorization server are needed")

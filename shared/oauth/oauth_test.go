@@ -52,7 +52,6 @@ func TestNewWantsAllItNeeds(t *testing.T) {
 	t.Parallel()
 	for _, opts := range []Options{
 		{ClientSecret: "s", RedirectURL: "r", Endpoints: GoogleEndpoints()},
-		{ClientID: "i", RedirectURL: "r", Endpoints: GoogleEndpoints()},
 		{ClientID: "i", ClientSecret: "s", Endpoints: GoogleEndpoints()},
 		{ClientID: "i", ClientSecret: "s", RedirectURL: "r"},
 	} {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"gcpconnect/emulators/parts"
@@ -77,4 +78,14 @@ func Terraform(t testing.TB) *parts.Terraform {
 	found, err := parts.FindTerraform(t.Context(), t.TempDir())
 	require(t, err)
 	return found
+}
+
+// Gcloud makes sure that Google's command line is there.
+func Gcloud(t testing.TB) {
+	t.Helper()
+	_, err := exec.LookPath("gcloud")
+	if err != nil {
+		err = &parts.MissingError{Program: "gcloud", Install: "see https://cloud.google.com/sdk/docs/install"}
+	}
+	require(t, err)
 }

@@ -1,39 +1,100 @@
 package main_test
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"gcpconnect/functions"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 )
 
-// binary is the program, built once.
-var binary string
+// binary is the program, built once. root is the file system of its image, where
+// that can run on this machine; "" where it cannot.
+var binary, root string
 
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "gcpconnect")
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(folder, "gcpconnect")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("go build: %v\n%s", err, out))
+	if err := build(folder); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(folder)
 	os.Exit(code)
+}
+
+// build builds the image and takes the program out of it; on machines of other
+// kinds, only the program.
+func build(folder string) error {
+	binary = filepath.Join(folder, "gcpconnect")
+	command := exec.CommandContext(context.Background(), "go", "build", "-o", binary, ".")
+	contained := runtime.GOOS == "linux" && runtime.GOARCH == "amd64"
+	if contained {
+		command = exec.CommandContext(context.Background(), "go", "run", "../image", "-dir", filepath.Join(folder, "image"))
+	}
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", command, err, out)
+	}
+	if !contained {
+		return nil
+	}
+	root = filepath.Join(folder, "root")
+	binary = filepath.Join(root, "gcpconnect")
+	return unpack(filepath.Join(folder, "image"), root)
+}
+
+// unpack makes the file system of the image of an OCI layout.
+func unpack(image, root string) error {
+	index, err := layout.ImageIndexFromPath(image)
+	if err != nil {
+		return err
+	}
+	images, err := partial.FindImages(index, func(v1.Descriptor) bool { return true })
+	if err != nil || len(images) != 1 {
+		return fmt.Errorf("%d images, %w", len(images), err)
+	}
+	archive := mutate.Extract(images[0])
+	defer func() { _ = archive.Close() }()
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	for r := tar.NewReader(archive); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(root, filepath.FromSlash(h.Name))
+		if h.Typeflag == tar.TypeDir {
+			err = os.Mkdir(name, 0o755)
+		} else {
+			var content []byte
+			if content, err = io.ReadAll(r); err == nil {
+				err = os.WriteFile(name, content, h.FileInfo().Mode())
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // environment is a good configuration with changes.
@@ -54,8 +115,14 @@ type program struct {
 // start runs the program until it serves.
 func start(t *testing.T, changes ...string) *program {
 	t.Helper()
-	p := &program{Cmd: exec.CommandContext(t.Context(), binary), stderr: new(strings.Builder), ended: make(chan error, 1)}
-	p.Env = environment(changes...)
+	command := exec.CommandContext(t.Context(), binary)
+	command.Env = environment(changes...)
+	return run(t, command)
+}
+
+func run(t *testing.T, command *exec.Cmd) *program {
+	t.Helper()
+	p := &program{Cmd: command, stderr: new(strings.Builder), ended: make(chan error, 1)}
 	logs, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +147,7 @@ func start(t *testing.T, changes ...string) *program {
 	if !ok {
 		t.Fatalf("the program ended: %v\n%s", <-p.ended, p.stderr)
 	}
-	p.url = "http://" + address
+	p.url = "http://" + strings.Replace(address, "[::]", "127.0.0.1", 1)
 	return p
 }
 
@@ -95,80 +162,6 @@ func (p *program) stop(t *testing.T) time.Duration {
 		t.Errorf("the program ended with %v\n%s", err, p.stderr)
 	}
 	return time.Since(asked)
-}
-
-func TestEveryFunctionIsServedAloneByItsName(t *testing.T) {
-	t.Parallel()
-	for _, f := range functions.Table() {
-		t.Run(f.Name, func(t *testing.T) {
-			t.Parallel()
-			p := start(t, "FUNCTION_TARGET="+f.Name)
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, p.url+f.Routes[0].Path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(response.Body)
-			_ = response.Body.Close()
-			if err != nil || response.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(response.Header.Get("Allow"), f.Routes[0].Method) {
-				t.Errorf("DELETE answered %d %q %s, %v", response.StatusCode, response.Header.Get("Allow"), body, err)
-			}
-			if took := p.stop(t); took > 5*time.Second {
-				t.Errorf("an idle program took %v to stop", took)
-			}
-		})
-	}
-}
-
-func TestRunningRequestsEndBeforeTheProgramDoes(t *testing.T) {
-	t.Parallel()
-	p := start(t)
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if _, err := io.WriteString(conn, "POST /login HTTP/1.1\r\nHost: x\r\nX-User-ID: u\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	reader := bufio.NewReader(conn)
-	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100") { // the function is reading the body now
-		t.Fatalf("answer %q, %v", line, err)
-	}
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for { // until it takes no more requests
-		if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://")); err != nil {
-			break
-		} else {
-			_ = c.Close()
-		}
-	}
-	if _, err := reader.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(conn, "{}"); err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.ReadResponse(reader, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(response.Body)
-	_ = response.Body.Close()
-	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), "login_url") {
-		t.Errorf("the running request was answered %d %s, %v", response.StatusCode, body, err)
-	}
-	if err := <-p.ended; err != nil {
-		t.Errorf("the program ended with %v\n%s", err, p.stderr)
-	}
-	if strings.Contains(p.stderr.String(), "very-secret") {
-		t.Error("the log holds the client secret")
-	}
 }
 
 func TestBadConfigurationIsRefusedNamingAllFaultsAtOnce(t *testing.T) {
