@@ -45,9 +45,11 @@ locals {
     CLIENT_SECRET    = "sm://projects/${var.project_id}/secrets/${google_secret_manager_secret.client_secret.secret_id}"
     VAULT_ADDR       = var.vault.address
     VAULT_AUTH_MOUNT = var.vault.auth_mount
-    VAULT_MOUNT      = var.vault.mount
-    VAULT_NAMESPACE  = var.vault.namespace
-    VAULT_ROLE       = var.vault.role
+
+    VAULT_CACERT_BYTES = var.vault.ca_certificate # read by Vault's client
+    VAULT_MOUNT        = var.vault.mount
+    VAULT_NAMESPACE    = var.vault.namespace
+    VAULT_ROLE         = var.vault.role
   }
 
   environments = {

@@ -145,6 +145,8 @@ variable "vault" {
     mount      = optional(string, "gcpconnect")
     auth_mount = optional(string, "gcp")
     role       = optional(string, "gcpconnect")
+
+    ca_certificate = optional(string) # PEM, of an authority of your own
   })
   nullable = false
 
@@ -322,5 +324,32 @@ variable "budget" {
   validation {
     condition     = var.budget == null || try(var.budget.amount >= 1 && can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account)), false)
     error_message = "budget needs an amount of 1 or more and a billing_account such as 012345-6789AB-CDEF01."
+  }
+}
+
+variable "delivery" {
+  description = <<-EOT
+    Releases by Cloud Build from a repository that is connected to it (projects/P/locations/L/connections/C/repositories/R)
+    in location: pushes to branch (a regular expression) are built and planned, and deployed when one of approvers
+    (user:EMAIL or group:EMAIL) says so. bucket has Terraform's state and variables; root is the folder that Terraform
+    runs in. Default: none, and releases are by hand.
+  EOT
+  type = object({
+    repository = string
+    location   = string
+    branch     = optional(string, "^main$")
+    bucket     = string
+    root       = optional(string, "terraform/examples/production")
+    approvers  = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.delivery == null || can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.delivery.repository))
+    error_message = "delivery.repository must be projects/P/locations/L/connections/C/repositories/R: connect the repository to Cloud Build first."
+  }
+  validation {
+    condition     = var.delivery == null || try(length(var.delivery.approvers) > 0 && alltrue([for a in var.delivery.approvers : can(regex("^(user|group):[^@ ]+@[^@ ]+$", a))]), false)
+    error_message = "delivery.approvers must name who may approve deployments, as user:EMAIL or group:EMAIL."
   }
 }

@@ -254,3 +254,19 @@ run "a_budget_of_nothing" {
   }
   expect_failures = [var.budget]
 }
+
+run "a_repository_that_is_not_connected" {
+  command = plan
+  variables {
+    delivery = { repository = "github.com/aurora/gcpconnect", location = "europe-west1", bucket = "b", approvers = ["group:owners@example.com"] }
+  }
+  expect_failures = [var.delivery]
+}
+
+run "deployments_that_nobody_approves" {
+  command = plan
+  variables {
+    delivery = { repository = "projects/p/locations/l/connections/c/repositories/r", location = "europe-west1", bucket = "b", approvers = [] }
+  }
+  expect_failures = [var.delivery]
+}

@@ -77,6 +77,14 @@ module "connector" {
     emails = var.oncall_emails
   }
 
+  delivery = {
+    repository = var.repository
+    location   = var.region
+    bucket     = "${var.project_id}-terraform"
+    root       = "terraform/examples/production"
+    approvers  = var.approvers
+  }
+
   budget = {
     billing_account = var.billing_account
     amount          = 500

@@ -64,3 +64,13 @@ variable "billing_account" {
   description = "The project's billing account, for a budget."
   type        = string
 }
+
+variable "repository" {
+  description = "The repository as it is connected to Cloud Build: projects/P/locations/L/connections/C/repositories/R."
+  type        = string
+}
+
+variable "approvers" {
+  description = "Who may approve deployments: user:EMAIL or group:EMAIL."
+  type        = list(string)
+}

@@ -13,6 +13,8 @@ variables {
   vault_address             = "https://vault.internal.example.com:8200"
   oncall_emails             = ["oncall@example.com"]
   billing_account           = "012345-6789AB-CDEF01"
+  repository                = "projects/aurora-connector/locations/europe-west1/connections/github/repositories/gcpconnect"
+  approvers                 = ["group:connector-owners@example.com"]
 }
 
 run "first_without_an_image" {
