@@ -158,11 +158,14 @@ func (d Deps) only(f Function) Deps {
 	return d
 }
 
-// Handlers returns each function's handler by name.
-func Handlers(d Deps) map[string]http.Handler {
+// Handlers returns the handlers of the functions of these names; with no name, of
+// all. An instance serves one, and starts sooner without the others.
+func Handlers(d Deps, names ...string) map[string]http.Handler {
 	handlers := map[string]http.Handler{}
 	for _, f := range Table() {
-		handlers[f.Name] = handler(d, f)
+		if len(names) == 0 || slices.Contains(names, f.Name) {
+			handlers[f.Name] = handler(d, f)
+		}
 	}
 	return handlers
 }

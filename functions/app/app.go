@@ -23,7 +23,7 @@ import (
 
 // App is the program, ready to serve.
 type App struct {
-	// Handlers are the functions by name.
+	// Handlers are the functions by name: the target, or all where there is none.
 	Handlers map[string]http.Handler
 
 	backends *Backends
@@ -63,9 +63,12 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 	if err != nil {
 		return nil, fmt.Errorf("measure setups: %w", err)
 	}
-	cloud, err := google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, Watch: watch, PlatformQuota: cfg.PlatformQuota})
-	if err != nil {
-		return nil, fmt.Errorf("make Google clients: %w", err)
+	var cloud setup.Google // none where none is needed: eight clients take a part of a cold start
+	if cfg.Needs.Tokens {
+		cloud, err = google.New(google.Options{Endpoints: endpoints, Transport: transport, Logger: log, Watch: watch, PlatformQuota: cfg.PlatformQuota})
+		if err != nil {
+			return nil, fmt.Errorf("make Google clients: %w", err)
+		}
 	}
 	if transport == nil {
 		transport = http.DefaultTransport
@@ -96,7 +99,11 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log, Telemetry: told,
 	}
 	admit(&deps, cfg, authorization.Certs, transport)
-	return &App{Handlers: functions.Handlers(deps), backends: backends, deps: deps}, nil
+	var target []string
+	if cfg.FunctionTarget != "" {
+		target = []string{cfg.FunctionTarget}
+	}
+	return &App{Handlers: functions.Handlers(deps, target...), backends: backends, deps: deps}, nil
 }
 
 // Functions are all functions with what they need, as the configuration asks.
