@@ -40,6 +40,7 @@ var measureTo = flag.String("measure", "", "file for what is measured, as JSON")
 type Measured struct {
 	Setups     []measuredSetup
 	SecondRun  measuredSetup // of what is set up already
+	Crowds     []measuredCrowd
 	Real       []measuredState
 	Overhead   []measuredOverhead
 	Throughput []measuredThroughput
@@ -628,6 +629,19 @@ func TestMeasure(t *testing.T) {
 		m.Setups = append(m.Setups, measureSetup(t, n, false))
 	}
 	m.SecondRun = measureSetup(t, 50, true)
+	for _, of := range []struct {
+		what     string
+		crowd    crowd
+		charging bool
+	}{
+		{"200 users, customers' projects pay", crowd{200, 5, 0}, true},
+		{"beside one who has 200 projects", crowd{200, 5, 200}, true},
+		{"6 users, customers' projects pay", crowd{6, 5, 0}, true},
+		{"6 users, Aurora's project pays for all", crowd{6, 5, 0}, false},
+	} {
+		c, _ := of.crowd.measure(t, of.what, of.charging)
+		m.Crowds = append(m.Crowds, c)
+	}
 	for _, n := range []int{1, 5, 50} {
 		m.Real = append(m.Real, measureReal(t, n, shared))
 	}
@@ -655,6 +669,10 @@ func (m *Measured) print(to io.Writer) {
 		line("%d projects\t%.2f\t%.2f\t%.3f\t%d\t%.2f\t%s\t%s", s.Projects, s.Seconds, s.Floor, s.Ratio, s.Calls, s.PerProject, before, faster)
 	}
 	line("%d again\t%.2f\t\t\t%d\t%.2f\twrites: %d\t", m.SecondRun.Projects, m.SecondRun.Seconds, m.SecondRun.Calls, m.SecondRun.PerProject, m.SecondRun.Writes)
+	line("\nWithin a minute, 5 projects each\tp50 s\tp99 s\tlongest\tcalls\trefused")
+	for _, c := range m.Crowds {
+		line("%s\t%.0f\t%.0f\t%.0f\t%d\t%d", c.What, c.P50, c.P99, c.Longest, c.Calls, c.Refused)
+	}
 	line("\nState of a setup\ttransactions\treads\twrites\ttasks\tvault\tbusy seconds")
 	for _, s := range m.Setups {
 		line("%d projects\t%d\t%d\t%d\t%d\t%d\t%.2f", s.Projects, s.State.Transactions, s.State.Reads, s.State.Writes, s.State.Tasks, s.State.VaultCalls, s.Busy)

@@ -1,0 +1,145 @@
+package stack_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+)
+
+// measuredCrowd is how long users take who connect within a minute, where Google's
+// quotas are counted.
+type measuredCrowd struct {
+	What              string
+	Users, Projects   int     // projects of each
+	P50, P99, Longest float64 // seconds from login to the end of the setup
+	Calls, Refused    int     // of Google, for quota
+}
+
+// crowd is how many users come within a minute, and how many projects each has;
+// many is how many has one more who comes with them, if any.
+type crowd struct{ users, projects, many int }
+
+func crowdUser(i int) string { return fmt.Sprintf("user-%03d@example.com", i) }
+
+// crowded is a Google where each of many users has some projects of their own, and
+// the first user of all has many.
+func (c crowd) scenario() *google.Scenario {
+	s := scenario(max(c.many, 1), contractLatencies)
+	s.Quotas = true
+	for i := range c.users {
+		s.Users = append(s.Users, google.User{Email: crowdUser(i), Sub: fmt.Sprint(200_000_000_000_000_000 + i)})
+		for k := range c.projects {
+			s.Projects = append(s.Projects, google.Project{
+				ID: fmt.Sprintf("own-%03d-%d", i, k), Number: fmt.Sprint(500_000_000_000 + 10*i + k), BillingAccount: "01A2B3-C4D5E6-F70819",
+				Bindings: []google.Binding{{Role: "roles/owner", Members: []string{"user:" + crowdUser(i)}}}, EnabledAPIs: &[]string{"serviceusage.googleapis.com"},
+			})
+		}
+	}
+	return s
+}
+
+// measure has a crowd connect. Without charging, the customers' projects pay for no
+// call: Aurora's own does. It returns also what the one with many projects takes.
+func (c crowd) measure(t *testing.T, what string, charging bool) (measuredCrowd, time.Duration) {
+	t.Helper()
+	between := func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if !charging {
+				r = r.Clone(r.Context())
+				r.Header.Del("X-Goog-User-Project")
+			}
+			return next.RoundTrip(r)
+		})
+	}
+	m := measuredCrowd{What: what, Users: c.users, Projects: c.projects}
+	var large time.Duration // what the one with many takes
+	runOver(t, between, c.scenario(), map[string]string{"MAX_AUTO_PROJECTS": "1000"}, func(y *system) {
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		var took []time.Duration
+		connect := func(u *demo.User, account string) (time.Duration, error) {
+			began := time.Now()
+			ending, task, err := u.Connect(y.t.Context(), demo.Choice{Account: account})
+			if err != nil || ending != "gcp_setup_pending" {
+				return 0, fmt.Errorf("%s: login ended with %q, %w", account, ending, err)
+			}
+			for range 400 {
+				var status demo.Status
+				answer, err := u.Call(y.t.Context(), http.MethodGet, "/gcp/setup/status/"+task, nil)
+				if err == nil {
+					err = answer.Decode(&status)
+				}
+				switch {
+				case err != nil:
+					return 0, err
+				case status.Result != nil && status.Result.Propagation == "FULL":
+					return time.Since(began), nil
+				case status.Complete:
+					return 0, fmt.Errorf("%s: the setup ended with %s", account, show(status))
+				}
+				time.Sleep(5 * time.Second)
+			}
+			return 0, fmt.Errorf("%s: the setup did not end", account)
+		}
+		if c.many > 0 {
+			group.Go(func() {
+				d, err := connect(y.user, owner)
+				if err != nil {
+					t.Error(err)
+				}
+				large = d
+			})
+		}
+		for i := range c.users {
+			u := y.newUser(fmt.Sprint("crowd-", i))
+			group.Go(func() {
+				time.Sleep(time.Duration(i) * time.Minute / time.Duration(c.users))
+				d, err := connect(u, crowdUser(i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, d)
+			})
+		}
+		group.Wait()
+		if err := y.Idle(y.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(took) != c.users {
+			t.Fatalf("%d of %d users were connected", len(took), c.users)
+		}
+		slices.Sort(took)
+		at := func(part float64) float64 { return took[int(part*float64(c.users-1))].Seconds() }
+		m.P50, m.P99, m.Longest, m.Calls = at(0.5), at(0.99), at(1), y.Google.CallCounts().Total
+		for _, call := range y.Google.Calls() {
+			if call.Status == http.StatusTooManyRequests {
+				m.Refused++
+			}
+		}
+	})
+	return m, large
+}
+
+// Google's quotas slow a crowd down and fail nobody, and one user's many projects
+// do not keep the others waiting. (`make bench` has the crowd of 200.)
+func TestACrowdIsConnectedWithinGooglesQuotas(t *testing.T) {
+	t.Parallel()
+	alone, _ := crowd{60, 5, 0}.measure(t, "alone", true)
+	beside, large := crowd{60, 5, 100}.measure(t, "beside one with many", true)
+	t.Logf("%+v\n%+v, the one with many %v", alone, beside, large)
+	if beside.P99 > alone.P99+60 {
+		t.Errorf("beside one with 100 projects, 99 %% of the users take %.0f s, without %.0f s", beside.P99, alone.P99)
+	}
+	if alone.Refused+beside.Refused > 0 {
+		t.Errorf("Google refused %d calls", alone.Refused+beside.Refused)
+	}
+}
