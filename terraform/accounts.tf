@@ -105,6 +105,15 @@ resource "google_service_account_iam_member" "signs_for_itself" {
   member             = each.value.member
 }
 
+# Vault asks Google about the account that logs in, as what Vault itself is there.
+resource "google_service_account_iam_member" "seen_by_vault" {
+  for_each = { for key, a in local.accounts : key => a if a.tokens && var.vault.service_account != null }
+
+  service_account_id = each.value.id
+  role               = "roles/iam.serviceAccountViewer"
+  member             = "serviceAccount:${var.vault.service_account}"
+}
+
 # Functions that hand over tasks name the account in whose name they are
 # delivered: Cloud Tasks asks for iam.serviceAccounts.actAs on it.
 resource "google_service_account_iam_member" "delivers_as_tasks" {

@@ -106,7 +106,14 @@ func TestServicesAreTheFunctions(t *testing.T) {
 			open := s.Values["invoker_iam_disabled"] == true
 			ingress := s.text("ingress")
 			public := f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser
-			if public != open || public == (ingress == "INGRESS_TRAFFIC_INTERNAL_ONLY") || open == c.InvokerCheck {
+			reached := "INGRESS_TRAFFIC_INTERNAL_ONLY"
+			switch {
+			case f.Caller == functions.CallerService: // from other projects
+				reached = "INGRESS_TRAFFIC_ALL"
+			case public:
+				reached = map[string]string{"minimal": "INGRESS_TRAFFIC_ALL", "production": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"}[example]
+			}
+			if public != open || ingress != reached || open == c.InvokerCheck {
 				t.Errorf("%s: %s is called by %s, its invoker check is off: %v, it believes it: %v, and its ingress is %s", example, f.Name, f.Caller, open, c.InvokerCheck, ingress)
 			}
 			var want []string
@@ -248,15 +255,22 @@ func TestTheLoadBalancerHasTheContractsPaths(t *testing.T) {
 			}
 		}
 	}
-	backends := map[string]string{} // a path's function, by the example's source: what refers to what is not in a plan
+	// What refers to what is not in a plan: the source has it, and the addresses of an
+	// example without a load balancer say which function each path leads to.
+	backends := map[string]string{}
 	source, err := os.ReadFile("loadbalancer.tf")
 	if err != nil || !bytes.Contains(source, []byte("paths   = path_rule.value.paths\n        service = google_compute_backend_service.function[path_rule.key].id")) {
 		t.Errorf("a path rule must lead to its own function's backend, %v", err)
 	}
-	outputs, _ := p.outputs["paths"].(map[string]any)
-	for path := range outputs {
-		for _, r := range p.of("google_compute_backend_service") {
-			if name, _ := r.Index.(string); want[path] == name {
+	if !bytes.Contains(source, []byte("service = module.function[each.key].name")) || !bytes.Contains(source, []byte("group = google_compute_region_network_endpoint_group.function[each.key].id")) ||
+		!bytes.Contains(source, []byte("security_policy       = google_compute_security_policy.front[0].id")) {
+		t.Error("a function's backend must lead to its own service, and stand behind the rates")
+	}
+	outputs, _ := planned(t, "minimal").outputs["paths"].(map[string]any)
+	urls, _ := planned(t, "minimal").outputs["function_urls"].(map[string]any)
+	for path, address := range outputs {
+		for name, own := range urls {
+			if address == fmt.Sprint(own)+path && path != "/internal/token" {
 				backends[path] = name
 			}
 		}
@@ -397,8 +411,23 @@ func TestQueuesTryAsOftenAsTheProgramCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var settings map[string]struct {
+			Rates map[string]float64                      `json:"rateLimits"`
+			Retry struct{ MinBackoff, MaxBackoff string } `json:"retryConfig"`
+		}
+		if err := json.Unmarshal([]byte(mustRead(t, "../shared/cloudtasks/queues.json")), &settings); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(c.TaskQueue, "/queues/aurora-setups") || !strings.HasSuffix(c.DiscoveryQueue, "/queues/aurora-discoveries") {
+			t.Errorf("%s: setups go to %s, discoveries to %s", example, c.TaskQueue, c.DiscoveryQueue)
+		}
 		names := map[string]bool{}
 		for _, q := range p.of("google_cloud_tasks_queue") {
+			of := settings[q.Index.(string)]
+			if dig(q.Values, "rate_limits", "max_dispatches_per_second") != of.Rates["maxDispatchesPerSecond"] || dig(q.Values, "rate_limits", "max_concurrent_dispatches") != of.Rates["maxConcurrentDispatches"] ||
+				q.text("retry_config", "min_backoff") != of.Retry.MinBackoff || q.text("retry_config", "max_backoff") != of.Retry.MaxBackoff {
+				t.Errorf("%s: %s is %v, %v, want %v", example, q.text("name"), q.Values["rate_limits"], q.Values["retry_config"], of)
+			}
 			if n := dig(q.Values, "retry_config", "max_attempts"); n != float64(c.TaskMaxAttempts) {
 				t.Errorf("%s: %s tries %v times, the program counts to %d", example, q.text("name"), n, c.TaskMaxAttempts)
 			}
@@ -420,21 +449,22 @@ var grants = map[string][]string{
 	"google_project_iam_member.telemetry":                   {"roles/telemetry.writer", "roles/serviceusage.serviceUsageConsumer"},
 	"google_service_account_iam_member.signs_for_itself":    {"roles/iam.serviceAccountTokenCreator"},
 	"google_service_account_iam_member.delivers_as_tasks":   {"roles/iam.serviceAccountUser"},
+	"google_service_account_iam_member.seen_by_vault":       {"roles/iam.serviceAccountViewer"},
 	"google_secret_manager_secret_iam_member.client_secret": {"roles/secretmanager.secretAccessor"},
 	"google_cloud_tasks_queue_iam_member.enqueuer":          {"roles/cloudtasks.enqueuer"},
 	"google_cloud_run_v2_service_iam_member.invoker":        {"roles/run.invoker"},
 	// Releases: the builder reads, the deployer writes what Terraform makes.
 	"google_project_iam_member.builder": {
 		"roles/artifactregistry.reader", "roles/cloudbuild.builds.viewer", "roles/cloudscheduler.viewer", "roles/cloudtasks.viewer",
-		"roles/compute.networkViewer", "roles/iam.securityReviewer", "roles/logging.logWriter", "roles/monitoring.viewer", "roles/run.viewer",
-		"roles/secretmanager.viewer", "roles/serviceusage.serviceUsageViewer",
+		"roles/compute.viewer", "roles/iam.securityReviewer", "roles/logging.logWriter", "roles/monitoring.viewer", "roles/run.viewer",
+		"roles/secretmanager.viewer", "roles/serviceusage.serviceUsageConsumer", "roles/serviceusage.serviceUsageViewer",
 	},
 	"google_project_iam_member.deployer": {
 		"roles/artifactregistry.admin", "roles/cloudbuild.builds.viewer", "roles/cloudscheduler.admin", "roles/cloudtasks.admin",
-		"roles/compute.networkAdmin", "roles/compute.securityAdmin", "roles/containeranalysis.notes.attacher",
+		"roles/compute.loadBalancerAdmin", "roles/compute.networkAdmin", "roles/compute.securityAdmin", "roles/containeranalysis.notes.attacher",
 		"roles/containeranalysis.notes.editor", "roles/containeranalysis.occurrences.editor", "roles/iam.securityReviewer",
 		"roles/iam.serviceAccountAdmin", "roles/logging.configWriter", "roles/logging.logWriter", "roles/monitoring.editor", "roles/run.admin",
-		"roles/serviceusage.serviceUsageAdmin",
+		"roles/serviceusage.serviceUsageAdmin", "roles/serviceusage.serviceUsageConsumer",
 	},
 	"google_project_iam_member.settings":                     {"projects/aurora-connector/roles/aurora_settings_read", "projects/aurora-connector/roles/aurora_settings_write"},
 	"google_project_iam_member.grants":                       {"roles/resourcemanager.projectIamAdmin"}, // of three roles, see below
@@ -477,7 +507,14 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 				if r.text("condition", "expression") != want {
 					t.Errorf("%s: the deployer may give roles where %s", example, r.text("condition", "expression"))
 				}
+			case "seen_by_vault":
+				if email != "vault@aurora-vault.iam.gserviceaccount.com" {
+					t.Errorf("%s: %s sees accounts as Vault", example, email)
+				}
 			case "deploys_as":
+				if _, name, _ := strings.Cut(r.text("service_account_id"), "/serviceAccounts/"); !strings.HasPrefix(name, "aurora-") || name == "aurora-tasks@aurora-connector.iam.gserviceaccount.com" {
+					t.Errorf("%s: the deployer may act as %s", example, name)
+				}
 				if strings.Contains(r.text("service_account_id"), "-builder@") || strings.Contains(r.text("service_account_id"), "-deployer@") || !strings.HasPrefix(email, "aurora-deployer@") {
 					t.Errorf("%s: %s may act as %s", example, email, r.text("service_account_id"))
 				}
@@ -550,6 +587,64 @@ func TestTriggersGiveTheBuildsWhatTheyAskFor(t *testing.T) {
 	}
 }
 
+// Each variable of the deployment is the program's own of that name, and no
+// other's.
+func TestVariablesHaveTheirOwnValues(t *testing.T) {
+	t.Parallel()
+	p := planned(t, "minimal", `settings = {
+  agent_roles = ["roles/run.admin"]
+  ask_roles = ["roles/run.viewer=run.services.get"]
+  include_sys_projects = true
+  log_level = "DEBUG"
+  max_auto_projects = 7
+  max_selected_projects = 8
+  platform_quota = 3
+  setup_give_up_after = "9h"
+  task_max_attempts = 11
+  trace_ratio = 0.5
+  update_org_policies = false
+  verify_attempts = 12
+  verify_interval = "13s"
+}
+cors_origins = ["https://cors.example.com"]
+firestore = { database = "own" }
+load_balancer = { domain = "own.example.com" }
+login_binding = "confirm"`, `vault = {
+  address = "https://own-vault.example.com"
+  namespace = "own-namespace"
+  mount = "own-mount"
+  auth_mount = "own-auth"
+  role = "own-role"
+  ca_certificate = "own-certificate"
+}`)
+	s := services(t, p)["sweep"]
+	c, err := read(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.TrimSpace(fmt.Sprintln(c.AgentRoles, c.AskRoles, c.IncludeSysProjects, c.LogLevel, c.MaxAutoProjects, c.MaxSelected, c.PlatformQuota, c.GiveUpAfter, c.TaskMaxAttempts, c.TraceRatio,
+		c.UpdateOrgPolicies, c.VerifyAttempts, c.VerifyInterval, c.Origins, c.FirestoreDatabase, c.BackendURL, c.FrontURL, c.LoginBinding,
+		c.VaultAddress, c.VaultNamespace, c.VaultMount, c.VaultAuthMount, c.VaultRole, s.env["VAULT_CACERT_BYTES"], c.ClientID, c.Auth, c.BackendAccounts, c.TelemetryEndpoint))
+	want := "[roles/run.admin] [roles/run.viewer=run.services.get] true DEBUG 7 8 3 9h0m0s 11 0.5" +
+		" false 12 13s [https://cors.example.com] own https://own.example.com https://aurora.example.com/chat confirm" +
+		" https://own-vault.example.com own-namespace own-mount own-auth own-role own-certificate 123456789012-abc.apps.googleusercontent.com backend [backend@aurora-app.iam.gserviceaccount.com] https://telemetry.googleapis.com"
+	if got != want {
+		t.Errorf("the program reads\n%s, want\n%s", got, want)
+	}
+	var tokens []string // accounts of functions that use them
+	for _, f := range functions.Table() {
+		if name := "aurora-" + f.Name; f.Needs.Tokens && !f.Needs.Platform {
+			tokens = append(tokens, name+"@aurora-connector.iam.gserviceaccount.com")
+		}
+	}
+	tokens = append(tokens, "aurora-platform@aurora-connector.iam.gserviceaccount.com")
+	slices.Sort(tokens)
+	commands, _ := planned(t, "minimal").outputs["vault_commands"].(string)
+	if !strings.Contains(commands, "bound_service_accounts="+strings.Join(tokens, ",")+" ") {
+		t.Errorf("Vault is told\n%s\nwant the accounts %s", commands, tokens)
+	}
+}
+
 // Open to all by a role is each of users' functions, where that is chosen, and
 // nothing else.
 func TestAllUsersMayInvokeUsersFunctionsWhereThatIsChosen(t *testing.T) {
@@ -606,6 +701,18 @@ func TestCountedLinesAreWritten(t *testing.T) {
 			}
 		}
 	}
+	attributes := map[string]bool{}
+	for name := range written {
+		attributes[name] = true
+	}
+	for _, m := range metrics {
+		extractors, _ := m.Values["label_extractors"].(map[string]any)
+		for label, from := range extractors {
+			if from != "EXTRACT(jsonPayload."+label+")" || !attributes[label] {
+				t.Errorf("%s takes %s from %v, which the program does not write", m.text("name"), label, from)
+			}
+		}
+	}
 	for _, code := range regexp.MustCompile(`labels\.code=\\"([a-z_]+)`).FindAllStringSubmatch(mustRead(t, "observability.tf"), -1) {
 		if !written[code[1]] {
 			t.Errorf("an alert looks for the code %q, which no setup ends with", code[1])
@@ -639,8 +746,15 @@ func TestAlertsLeadToThePlaybook(t *testing.T) {
 		if !ok || !sections[anchor] {
 			t.Errorf("%s leads to #%s, which the playbook does not have", r.text("display_name"), anchor)
 		}
-		if r.Values["notification_channels"] == nil && r.Values["severity"] == nil {
-			t.Errorf("%s has no severity", r.text("display_name"))
+		if r.text("severity") == "" || !strings.Contains(mustRead(t, "observability.tf"), "notification_channels = local.channels") {
+			t.Errorf("%s has no severity, or tells nobody", r.text("display_name"))
+		}
+		if _, words, _ := strings.Cut(r.text("documentation", "content"), "What to do:"); len(r.text("documentation", "content"))-len(words) < 60 {
+			t.Errorf("%s gives no reason: %s", r.text("display_name"), r.text("documentation", "content"))
+		}
+		threshold, _ := dig(r.Values, "conditions", "condition_threshold", "threshold_value").(float64)
+		if ratio := r.text("conditions", "condition_threshold", "denominator_filter") != ""; ratio && (threshold <= 0 || threshold > 0.5) {
+			t.Errorf("%s alarms at a ratio of %v", r.text("display_name"), threshold)
 		}
 	}
 }

@@ -26,9 +26,9 @@ resource "google_billing_budget" "month" {
   }
 
   dynamic "all_updates_rule" {
-    for_each = length(local.channels) > 0 ? [true] : []
+    for_each = length(google_monitoring_notification_channel.email) > 0 ? [true] : [] # a budget takes emails alone, 5 of them
     content {
-      monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels))) # a budget takes 5
+      monitoring_notification_channels = slice(values(google_monitoring_notification_channel.email)[*].id, 0, min(5, length(google_monitoring_notification_channel.email)))
       disable_default_iam_recipients   = false
     }
   }

@@ -1,28 +1,29 @@
 # Releases: a push to the release branch starts two builds. The builder's checks,
 # tests, builds the image and plans (cloudbuild.yaml); the deployer's waits for an
 # approval and carries out that plan (terraform/deploy.yaml). Neither account has
-# more than its build does, and the builder, which runs a commit's tests, cannot
-# deploy. Who may do what here is changed by hand, by an owner: the deployer cannot
-# change its own rights.
+# more than its build does. The builder, which runs a commit's tests, cannot deploy;
+# it can put a plan forward, so whoever approves reads the plan. The deployer makes
+# accounts and gives them their rights, which reaches every account of the project:
+# who approves decides about all of it.
 locals {
   delivery = var.delivery == null ? {} : { this = var.delivery }
   builder  = "serviceAccount:${var.name}-builder@${var.project_id}.iam.gserviceaccount.com"
   deployer = "serviceAccount:${var.name}-deployer@${var.project_id}.iam.gserviceaccount.com"
 
   # What `terraform plan` reads to see what is there: settings, and no contents.
-  builder_roles = var.delivery == null ? [] : [
+  builder_roles = var.delivery == null ? [] : concat([
     "roles/artifactregistry.reader",
     "roles/cloudbuild.builds.viewer", # the triggers
     "roles/cloudscheduler.viewer",
     "roles/cloudtasks.viewer",
-    "roles/compute.networkViewer",
     "roles/iam.securityReviewer", # policies, of all of these
     "roles/logging.logWriter",    # its own log
     "roles/monitoring.viewer",
     "roles/run.viewer",
-    "roles/secretmanager.viewer", # secrets' settings, not their payloads
+    "roles/secretmanager.viewer",              # secrets' settings, not their payloads
+    "roles/serviceusage.serviceUsageConsumer", # the examples' provider names the project that quota is counted against
     "roles/serviceusage.serviceUsageViewer",
-  ]
+  ], local.delivers_compute ? ["roles/compute.viewer"] : [])
 
   # What `terraform apply` writes, each for the file of its concern.
   deployer_roles = var.delivery == null ? [] : concat([
@@ -40,10 +41,13 @@ locals {
     "roles/monitoring.editor",                    # observability.tf
     "roles/run.admin",                            # functions.tf, with who may call them
     "roles/serviceusage.serviceUsageAdmin",       # apis.tf
-    ], var.load_balancer == null && var.network == null ? [] : [
-    "roles/compute.networkAdmin",  # loadbalancer.tf, and the network that functions leave through
-    "roles/compute.securityAdmin", # its certificate and its rates
-  ])
+    "roles/serviceusage.serviceUsageConsumer",    # as the builder
+    ], local.delivers_compute ? [
+    "roles/compute.loadBalancerAdmin", # loadbalancer.tf
+    "roles/compute.networkAdmin",      # the network that functions leave through
+    "roles/compute.securityAdmin",     # certificate and rates
+  ] : [])
+  delivers_compute = var.load_balancer != null || var.network != null
 
   # What both do with the database and the secrets has no role that leaves their
   # contents out.
@@ -95,6 +99,8 @@ resource "google_project_iam_custom_role" "settings" {
   title       = "Connector: settings of database and secrets (${each.key})"
   description = "What Terraform does with the database and the secrets, without their contents."
   permissions = each.value
+
+  depends_on = [google_project_service.api]
 }
 
 resource "google_project_iam_member" "builder" {
@@ -245,7 +251,7 @@ resource "google_cloudbuild_trigger" "release" {
   for_each = local.triggers
 
   project         = var.project_id
-  location        = var.delivery.location
+  location        = split("/", var.delivery.repository)[3]
   name            = "${var.name}-${each.key}"
   description     = each.value.description
   filename        = each.value.file

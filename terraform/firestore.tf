@@ -22,7 +22,7 @@ resource "google_firestore_database" "state" {
 
   point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_ENABLED"
   delete_protection_state           = var.deletion_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
-  deletion_policy                   = var.deletion_protection ? "ABANDON" : "DELETE"
+  deletion_policy                   = var.deletion_protection ? "PREVENT" : "DELETE"
 
   depends_on = [google_project_service.api]
 }

@@ -85,7 +85,9 @@ module "function" {
   network         = each.value.tokens ? var.network : null # Vault is all that may be private
   scaling         = try(var.scaling[each.key], null)
 
-  ingress            = !contains(keys(local.public_functions), each.key) ? "internal" : var.load_balancer == null ? "all" : "load_balancer"
+  # Services of Aurora's that ask for tokens are in projects of their own, which is
+  # outside for Cloud Run: its invoker check is their door.
+  ingress            = each.value.caller == "service" ? "all" : !contains(keys(local.public_functions), each.key) ? "internal" : var.load_balancer == null ? "all" : "load_balancer"
   invoker_iam_check  = !(contains(keys(local.public_functions), each.key) && length(local.public_invokers) == 0)
   invokers           = contains(keys(local.public_functions), each.key) ? local.public_invokers : local.invokers[each.value.caller]
   deletion_protected = var.deletion_protection

@@ -7,6 +7,10 @@ locals {
   # A backend's requests are logged but for the callback's: their addresses hold
   # codes and states.
   unlogged = ["callback"]
+
+  # A backend brings the requests of all users.
+  requests_a_minute = try(coalesce(var.load_balancer.requests_a_minute, var.auth.mode == "backend" ? 6000 : 600), null)
+  changes_a_minute  = try(coalesce(var.load_balancer.changes_a_minute, var.auth.mode == "backend" ? 600 : 60), null)
 }
 
 resource "google_compute_global_address" "front" {
@@ -95,10 +99,14 @@ resource "google_compute_managed_ssl_certificate" "front" {
   count = local.balancer
 
   project = var.project_id
-  name    = "${var.name}-front"
+  name    = "${var.name}-front-${substr(sha256(var.load_balancer.domain), 0, 8)}" # another domain's stands beside it until it is in use
 
   managed {
     domains = [var.load_balancer.domain]
+  }
+
+  lifecycle {
+    create_before_destroy = true
   }
 }
 
@@ -174,7 +182,7 @@ resource "google_compute_security_policy" "front" {
 
     match {
       expr {
-        expression = "request.method != 'GET' || request.path.matches('^/callback')"
+        expression = "(request.method != 'GET' && request.method != 'OPTIONS') || request.path.matches('^/callback')" # OPTIONS: a page that asks whether it may
       }
     }
     rate_limit_options {
@@ -182,7 +190,7 @@ resource "google_compute_security_policy" "front" {
       exceed_action  = "deny(429)"
       enforce_on_key = "IP"
       rate_limit_threshold {
-        count        = var.load_balancer.changes_a_minute
+        count        = local.changes_a_minute
         interval_sec = 60
       }
     }
@@ -204,7 +212,7 @@ resource "google_compute_security_policy" "front" {
       exceed_action  = "deny(429)"
       enforce_on_key = "IP"
       rate_limit_threshold {
-        count        = var.load_balancer.requests_a_minute
+        count        = local.requests_a_minute
         interval_sec = 60
       }
     }

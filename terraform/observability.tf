@@ -29,7 +29,7 @@ locals {
     }
     dependency_errors = {
       description = "Requests and steps that a dependency kept from being done"
-      filter      = "jsonPayload.message=(\"step will be tried again\" OR \"request failed\")"
+      filter      = "(jsonPayload.message=\"step will be tried again\" OR (jsonPayload.message=\"request failed\" AND severity>=ERROR))" # what strangers ask for is no error
       labels      = { function = "EXTRACT(jsonPayload.function)" }
     }
     panics = {
@@ -149,8 +149,10 @@ locals {
   }
 }
 
+# A metric that was just made is unknown to alerts for some minutes, and without
+# functions there is nothing to tell of: alerts come with the image.
 resource "google_monitoring_alert_policy" "lines" {
-  for_each = local.line_alerts
+  for_each = { for key, a in local.line_alerts : key => a if var.image != null }
 
   project               = var.project_id
   display_name          = "Connector: ${each.value.title}"
@@ -187,6 +189,8 @@ resource "google_monitoring_alert_policy" "lines" {
 
 # sweep answers every minute. When it does not, lost tasks stay lost.
 resource "google_monitoring_alert_policy" "sweep_silent" {
+  count = var.image == null ? 0 : 1
+
   project               = var.project_id
   display_name          = "Connector: sweep does not run"
   combiner              = "OR"
@@ -218,6 +222,8 @@ resource "google_monitoring_alert_policy" "sweep_silent" {
 
 # Users' functions answer 5xx. 503 is what they say when a dependency is down.
 resource "google_monitoring_alert_policy" "errors" {
+  count = var.image == null ? 0 : 1
+
   project               = var.project_id
   display_name          = "Connector: users get errors"
   combiner              = "OR"
@@ -249,7 +255,7 @@ resource "google_monitoring_alert_policy" "errors" {
   documentation {
     mime_type = "text/markdown"
     subject   = "Connector: users get errors"
-    content   = "What to do: ${var.alerts.playbook_base}#users-get-errors"
+    content   = "Customers are told to try again, or that something is broken: a dependency is down, or a release is bad.\n\nWhat to do: ${var.alerts.playbook_base}#users-get-errors"
   }
 
   depends_on = [google_project_service.api]
@@ -257,6 +263,8 @@ resource "google_monitoring_alert_policy" "errors" {
 
 # Tasks are delivered late: the queue is too slow, or the functions refuse it.
 resource "google_monitoring_alert_policy" "queue_age" {
+  count = var.image == null ? 0 : 1
+
   project               = var.project_id
   display_name          = "Connector: tasks are delivered late"
   combiner              = "OR"
@@ -283,7 +291,7 @@ resource "google_monitoring_alert_policy" "queue_age" {
   documentation {
     mime_type = "text/markdown"
     subject   = "Connector: tasks are delivered late"
-    content   = "What to do: ${var.alerts.playbook_base}#tasks-are-delivered-late"
+    content   = "Setups stand still though nothing is wrong with them: the queue is too slow, or the functions refuse its tasks. (A paused queue delivers nothing, and so nothing late: revived setups tell of that.)\n\nWhat to do: ${var.alerts.playbook_base}#tasks-are-delivered-late"
   }
 }
 

@@ -160,6 +160,7 @@ func TestADeploymentThatFailsIsTakenBack(t *testing.T) {
 		want  []string
 	}{
 		"none":                            {"", []string{"apply", "latest", "output", "smoke"}},
+		"one of another image":            {"image", nil},
 		"one whose plan is not done":      {"apply", []string{"apply", "back"}},
 		"one whose traffic does not move": {"latest", []string{"apply", "latest", "back"}},
 		"one that nobody can tell of":     {"output", []string{"apply", "latest", "output", "back"}},
@@ -173,22 +174,27 @@ func TestADeploymentThatFailsIsTakenBack(t *testing.T) {
 *"services list"*) printf 'aurora-login\naurora-plan\n' ;;
 *"update-traffic"*"to-latest"*) [ "$FAILS" != latest ] ;;
 esac`,
-				"terraform": `[ "$2" != "$FAILS" ]`,
-				"go":        `cat >/dev/null; [ "$FAILS" != smoke ]`,
+				"terraform": `case "$2" in
+show) [ "$FAILS" = image ] && digest=sha256:4567 || digest=sha256:0123; printf '{"variables":{"image":{"value":"%s"}}}' "$_IMAGE@$digest" ;;
+*) [ "$2" != "$FAILS" ] ;;
+esac`,
+				"go": `cat >/dev/null; [ "$FAILS" != smoke ]`,
 			})
 			w.env = append(w.env, "FAILS="+c.fails)
 			write(t, filepath.Join(w.folder, "dist", "folder"), "gs://b/deployments/c0ffee/20261128T010203Z/\n", 0o600)
 			write(t, filepath.Join(w.folder, "dist", ".terraform.lock.hcl"), "", 0o600)
+			write(t, filepath.Join(w.folder, "dist", "digest"), digest+"\n", 0o600)
 			calls, said, err := w.run(t, "deploy.yaml", "deploy")
 			if (err == nil) != (c.fails == "") {
 				t.Errorf("it ended with %v, and said\n%s", err, said)
 			}
-			if len(calls) < 3 || !strings.HasPrefix(calls[0], "gcloud run services list --region europe-west1") ||
+			if len(calls) < 4 || !strings.HasPrefix(calls[0], "gcloud run services list --region europe-west1") ||
 				calls[1] != "gcloud storage cp dist/traffic gs://b/deployments/c0ffee/20261128T010203Z/" ||
-				calls[2] != "terraform -chdir="+root+" init -lockfile=readonly -backend-config=bucket=b" {
+				calls[2] != "terraform -chdir="+root+" init -lockfile=readonly -backend-config=bucket=b" ||
+				!strings.HasPrefix(calls[3], "terraform -chdir="+root+" show -json ") {
 				t.Fatalf("it does not begin by keeping what serves:\n%s", strings.Join(calls, "\n"))
 			}
-			if got := events(calls[3:]); !slices.Equal(got, c.want) {
+			if got := events(calls[4:]); !slices.Equal(got, c.want) {
 				t.Errorf("it does %v, want %v:\n%s", got, c.want, strings.Join(calls, "\n"))
 			}
 		})

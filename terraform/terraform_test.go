@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -186,7 +187,7 @@ var (
 	plansMu sync.Mutex // one plan at a time: tests share them
 )
 
-// planned plans an example, with lines added to its call of the module.
+// planned plans an example, with arguments changed in its call of the module.
 func planned(t *testing.T, example string, lines ...string) plan {
 	t.Helper()
 	plansMu.Lock()
@@ -197,7 +198,12 @@ func planned(t *testing.T, example string, lines ...string) plan {
 	}
 	w, folder := newWorkplace(t), filepath.Join("examples", example)
 	if file := filepath.Join(w.folder, folder, "main.tf"); len(lines) > 0 {
-		changed := strings.Replace(mustRead(t, file), "source = \"../..\"\n", "source = \"../..\"\n"+strings.Join(lines, "\n")+"\n", 1)
+		changed := mustRead(t, file)
+		for _, line := range lines {
+			name, _, _ := strings.Cut(line, " = ")
+			changed = regexp.MustCompile(`(?ms)^  `+name+` = \{.*?^  \}\n`).ReplaceAllString(changed, "")
+			changed = strings.Replace(changed, "source = \"../..\"\n", "source = \"../..\"\n"+line+"\n", 1)
+		}
 		if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -138,7 +138,7 @@ variable "login_binding" {
 }
 
 variable "vault" {
-  description = "Vault, which keeps users' tokens: its address, and the mounts and the role that terraform/README.md shows how to make. There is no default for a Vault that holds tokens."
+  description = "Vault, which keeps users' tokens: its address, and the mounts and the role that terraform/README.md shows how to make. service_account is what Vault is at Google: it asks there about the accounts that log in. There is no default for a Vault that holds tokens."
   type = object({
     address    = string
     namespace  = optional(string)
@@ -146,7 +146,8 @@ variable "vault" {
     auth_mount = optional(string, "gcp")
     role       = optional(string, "gcpconnect")
 
-    ca_certificate = optional(string) # PEM, of an authority of your own
+    ca_certificate  = optional(string) # PEM, of an authority of your own
+    service_account = optional(string) # email of what Vault itself is at Google
   })
   nullable = false
 
@@ -174,13 +175,14 @@ variable "network" {
 variable "load_balancer" {
   description = <<-EOT
     The global load balancer before users' functions, with the contract's paths on one domain. Limits are requests of one
-    address in a minute: of all, and of those that begin a login or change something. Default: none, and users' functions
-    are reached at addresses of their own.
+    address in a minute: of all, and of those that begin a login or change something; by default 600 and 60, and ten times
+    that with auth.mode = backend, where all users come from the backend's addresses. Default: no load balancer, and users'
+    functions are reached at addresses of their own.
   EOT
   type = object({
     domain             = string
-    requests_a_minute  = optional(number, 600)
-    changes_a_minute   = optional(number, 60)
+    requests_a_minute  = optional(number)
+    changes_a_minute   = optional(number)
     log_sample_rate    = optional(number, 1)
     adaptive_protected = optional(bool, true)
   })
@@ -191,7 +193,7 @@ variable "load_balancer" {
     error_message = "load_balancer.domain must be a domain, such as connect.aurora.example.com."
   }
   validation {
-    condition     = var.load_balancer == null || try(var.load_balancer.requests_a_minute >= 60 && var.load_balancer.changes_a_minute >= 10 && var.load_balancer.changes_a_minute <= var.load_balancer.requests_a_minute, false)
+    condition     = var.load_balancer == null || try(coalesce(var.load_balancer.requests_a_minute, 600) >= 60 && coalesce(var.load_balancer.changes_a_minute, 60) >= 10 && coalesce(var.load_balancer.changes_a_minute, 60) <= coalesce(var.load_balancer.requests_a_minute, 600), false)
     error_message = "load_balancer.requests_a_minute must be at least 60 (a page polls every 5 s, and a company can have one address), and changes_a_minute 10 to that."
   }
 }
@@ -264,8 +266,8 @@ variable "settings" {
     error_message = "settings.agent_roles and settings.ask_roles may not have owner or editor: customers' clouds are not ours."
   }
   validation {
-    condition     = var.settings.log_level == null || contains(["DEBUG", "INFO", "WARN", "ERROR"], coalesce(var.settings.log_level, "INFO"))
-    error_message = "settings.log_level must be DEBUG, INFO, WARN or ERROR."
+    condition     = var.settings.log_level == null || contains(["DEBUG", "INFO"], coalesce(var.settings.log_level, "INFO"))
+    error_message = "settings.log_level must be DEBUG or INFO: alerts count lines of INFO, and would be silent above it."
   }
 }
 
@@ -329,14 +331,13 @@ variable "budget" {
 
 variable "delivery" {
   description = <<-EOT
-    Releases by Cloud Build from a repository that is connected to it (projects/P/locations/L/connections/C/repositories/R)
-    in location: pushes to branch (a regular expression) are built and planned, and deployed when one of approvers
+    Releases by Cloud Build from a repository that is connected to it (projects/P/locations/L/connections/C/repositories/R):
+    pushes to branch (a regular expression) are built and planned, and deployed when one of approvers
     (user:EMAIL or group:EMAIL) says so. bucket has Terraform's state and variables; root is the folder that Terraform
     runs in. Default: none, and releases are by hand.
   EOT
   type = object({
     repository = string
-    location   = string
     branch     = optional(string, "^main$")
     bucket     = string
     root       = optional(string, "terraform/examples/production")

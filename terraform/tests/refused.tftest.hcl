@@ -258,7 +258,7 @@ run "a_budget_of_nothing" {
 run "a_repository_that_is_not_connected" {
   command = plan
   variables {
-    delivery = { repository = "github.com/aurora/gcpconnect", location = "europe-west1", bucket = "b", approvers = ["group:owners@example.com"] }
+    delivery = { repository = "github.com/aurora/gcpconnect", bucket = "b", approvers = ["group:owners@example.com"] }
   }
   expect_failures = [var.delivery]
 }
@@ -266,7 +266,7 @@ run "a_repository_that_is_not_connected" {
 run "deployments_that_nobody_approves" {
   command = plan
   variables {
-    delivery = { repository = "projects/p/locations/l/connections/c/repositories/r", location = "europe-west1", bucket = "b", approvers = [] }
+    delivery = { repository = "projects/p/locations/l/connections/c/repositories/r", bucket = "b", approvers = [] }
   }
   expect_failures = [var.delivery]
 }

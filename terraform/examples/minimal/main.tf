@@ -26,6 +26,9 @@ module "connector" {
   }
 
   vault = {
-    address = var.vault_address
+    address         = var.vault_address
+    service_account = var.vault_service_account
   }
+
+  deletion_protection = var.deletion_protection
 }

@@ -39,3 +39,14 @@ variable "vault_address" {
   description = "https://host:port of Vault."
   type        = string
 }
+
+variable "vault_service_account" {
+  description = "Email of the service account that Vault is at Google."
+  type        = string
+}
+
+variable "deletion_protection" {
+  description = "Whether the database and the services are protected. Off, and applied, before they are destroyed."
+  type        = bool
+  default     = true
+}

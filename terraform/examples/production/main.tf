@@ -53,8 +53,11 @@ module "connector" {
   }
 
   vault = {
-    address = var.vault_address
+    address         = var.vault_address
+    service_account = var.vault_service_account
   }
+
+  deletion_protection = var.deletion_protection
 
   network = {
     network    = google_compute_network.connector.id
@@ -79,7 +82,6 @@ module "connector" {
 
   delivery = {
     repository = var.repository
-    location   = var.region
     bucket     = "${var.project_id}-terraform"
     root       = "terraform/examples/production"
     approvers  = var.approvers

@@ -74,3 +74,14 @@ variable "approvers" {
   description = "Who may approve deployments: user:EMAIL or group:EMAIL."
   type        = list(string)
 }
+
+variable "vault_service_account" {
+  description = "Email of the service account that Vault is at Google."
+  type        = string
+}
+
+variable "deletion_protection" {
+  description = "Whether the database and the services are protected. Off, and applied, before they are destroyed."
+  type        = bool
+  default     = true
+}

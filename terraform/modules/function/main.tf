@@ -99,7 +99,7 @@ resource "google_cloud_run_v2_service" "function" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = { for i, member in var.invokers : i => member } # members can be unknown until they are made
+  for_each = toset(var.invokers)
 
   project  = var.project_id
   location = var.region

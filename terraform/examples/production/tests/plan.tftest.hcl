@@ -11,6 +11,7 @@ variables {
   users_audience            = "frontend"
   internal_service_accounts = ["chat@aurora-app.iam.gserviceaccount.com"]
   vault_address             = "https://vault.internal.example.com:8200"
+  vault_service_account     = "vault@aurora-vault.iam.gserviceaccount.com"
   oncall_emails             = ["oncall@example.com"]
   billing_account           = "012345-6789AB-CDEF01"
   repository                = "projects/aurora-connector/locations/europe-west1/connections/github/repositories/gcpconnect"

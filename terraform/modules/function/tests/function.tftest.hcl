@@ -55,7 +55,7 @@ run "named_invokers_and_a_network" {
   }
 
   assert {
-    condition     = google_cloud_run_v2_service_iam_member.invoker[0].role == "roles/run.invoker" && google_cloud_run_v2_service_iam_member.invoker[0].member == var.invokers[0]
+    condition     = google_cloud_run_v2_service_iam_member.invoker[var.invokers[0]].role == "roles/run.invoker" && google_cloud_run_v2_service_iam_member.invoker[var.invokers[0]].member == var.invokers[0]
     error_message = "who is named may invoke, and no more"
   }
   assert {
