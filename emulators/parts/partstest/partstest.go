@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"gcpconnect/emulators/parts"
@@ -69,4 +70,16 @@ func CloudTasks(t testing.TB, queue string) *parts.CloudTasks {
 	require(t, err)
 	t.Cleanup(func() { check(t, c.Stop()) })
 	return c
+}
+
+// Chromium returns the program of a Chromium, which the test starts itself.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
+	}
+	require(t, &parts.MissingError{Program: "chromium", Install: "apt-get install chromium"})
+	return ""
 }
