@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"gcpconnect/emulators/google"
 )
@@ -24,7 +25,7 @@ type Scenario struct {
 }
 
 // Scenarios lists the built-in scenarios, with the default one first.
-func Scenarios() ([]Scenario, error) {
+var Scenarios = sync.OnceValues(func() ([]Scenario, error) {
 	standard := google.DefaultScenario()
 	content, err := json.Marshal(standard)
 	if err != nil {
@@ -47,7 +48,7 @@ func Scenarios() ([]Scenario, error) {
 		scenarios = append(scenarios, Scenario{strings.TrimSuffix(entry.Name(), ".json"), s.Description, content})
 	}
 	return scenarios, nil
-}
+})
 
 // administered is what the panel needs of the emulated Google's administration.
 var administered = []string{

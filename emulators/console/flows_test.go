@@ -115,6 +115,7 @@ func TestHappyPath(t *testing.T) {
 	if q, _ := l.Google.Project("shop-staging"); strings.Contains(fmt.Sprint(q.Bindings), "roles/run.admin") {
 		t.Error("access is said to be off, and is not")
 	}
+	l.Google.SetPropagation(google.Propagation{})
 	p.choose("Move to", "internal-tools")
 	p.press("Move")
 	p.at("setup/")
@@ -344,8 +345,10 @@ func TestReloadAndClosedTabInTheMiddle(t *testing.T) {
 	another.at("connection")
 	another.press("Changes")
 	another.at("changes")
+	another.see("Everything that Aurora changed")
 	another.do(chromedp.NavigateBack())
 	another.at("connection")
+	another.see("Access by project")
 	another.until("that the view's heading has the focus", "document.activeElement.tagName === 'H1'")
 	another.do(chromedp.NavigateBack())
 	another.at("setup/")

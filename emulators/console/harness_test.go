@@ -379,8 +379,9 @@ func (p *page) kept() map[string]string {
 	return kept.Local
 }
 
-func quoted(text string) string {
-	encoded, _ := json.Marshal(text) // of a string it cannot fail
+// quoted is text in JavaScript.
+func quoted(text any) string {
+	encoded, _ := json.Marshal(text) // of strings it cannot fail
 	return string(encoded)
 }
 
@@ -425,8 +426,9 @@ var axe = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(filepath.Join("testdata", "axe-core", "axe.min.js"))
 })
 
-// accessible fails for everything that axe finds wrong with the page as it is.
-func (p *page) accessible(view string) {
+// accessible fails for everything that axe finds wrong with the page as it is;
+// with names of rules, for what they find.
+func (p *page) accessible(view string, rules ...string) {
 	p.t.Helper()
 	script, err := axe()
 	if err != nil {
@@ -435,10 +437,14 @@ func (p *page) accessible(view string) {
 	if there, _ := value[bool](p, "Boolean(window.axe)"); !there {
 		p.do(chromedp.Evaluate[chromedp.Void](string(script)))
 	}
+	only := ""
+	if len(rules) > 0 {
+		only = "runOnly: " + quoted(rules)
+	}
 	found, err := value[[]struct {
 		ID, Impact, Help string
 		Nodes            []struct{ HTML, FailureSummary string }
-	}](p, "axe.run(document, {resultTypes: ['violations']}).then(results => results.violations)")
+	}](p, "axe.run(document, {resultTypes: ['violations'], "+only+"}).then(results => results.violations)")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -460,12 +466,13 @@ func (p *page) still() {
 // in dark, and at a phone's width, where nothing may stick out.
 func (p *page) portray(view string) {
 	p.t.Helper()
-	for _, scheme := range []string{"light", "dark"} {
-		p.desktop(scheme)
-		p.still()
-		p.accessible(view + ", " + scheme)
-		p.picture(view + "-" + scheme)
-	}
+	p.still()
+	p.accessible(view)
+	p.picture(view + "-light")
+	p.desktop("dark")
+	p.still()
+	p.accessible(view+", dark", "color-contrast")
+	p.picture(view + "-dark")
 	p.phone()
 	p.still()
 	if wide, err := value[float64](p, "document.documentElement.scrollWidth - innerWidth"); err != nil || wide > 0 {

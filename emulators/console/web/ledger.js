@@ -1,7 +1,7 @@
 // The ledger of changes, in words and in groups: before a setup (a plan), before
 // a disconnect (what will be undone) and after one (what was).
 
-import {html, useState, useEffect} from './lib.js';
+import {Fragment, html, useEffect, useState} from './lib.js';
 import * as api from './api.js';
 import {CHANGES, count, number, shortAPI, shortRole, who} from './words.js';
 
@@ -27,16 +27,19 @@ export function takenBefore(changes, removed) {
   return changes.filter(change => change.kind === 'add_binding' && taken.get(says(change)) > Date.parse(change.planned_at)).length;
 }
 
-/** What a change is about, in a line. Of a role: to whom it is given, and where. */
-export function describe({kind, target, role, member, projectId}) {
-  switch (kind) {
-    case 'enable_api': return html`<code>${shortAPI(target)}</code>`;
-    case 'add_binding':
-    case 'remove_binding':
-      return html`<code>${shortRole(role)}</code> ${kind === 'add_binding' ? 'to' : 'from'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
-    default: return html`<code>${target}</code>`;
-  }
-}
+/** What a change is about: an API, an account, a role. */
+const thing = ({kind, target, role}) => html`<code>${kind === 'enable_api' ? shortAPI(target) : role ? shortRole(role) : target}</code>`;
+
+/** To or from whom a role goes, and on which account where it is not on the project. */
+const whom = ({kind, target, member, projectId}) => member && html`${kind === 'add_binding' ? 'to' : 'from'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
+
+/** A change in a line. */
+export const Change = ({change}) => html`${thing(change)} ${whom(change)}`;
+
+/** Changes of one project, roles by whom they go to, each with why where that is said. */
+export const ChangeList = ({changes}) => [...Map.groupBy(changes, ({member, target}) => member && member + target)].map(([key, list]) => html`<${Fragment} key=${key}>
+  ${key && html`<p class="whom">${whom(list[0])}</p>`}
+  <ul>${list.map(change => html`<li>${thing(change)}${change.why && html`<span class="muted">: ${change.why}</span>`}</li>`)}</ul><//>`);
 
 /** Changes in groups of a kind: [[kind, changes]], in the order in which people care. */
 function byKind(changes) {
@@ -64,6 +67,6 @@ function Group({kind, group, verb, several}) {
   return html`<li><details onToggle=${event => set(event.target.open)}>
     <summary><b>${word} ${count(group.length, one, many)}</b>${several && html` <span class="muted">in ${count(projects.length, 'project')}</span>`}</summary>
     ${open && projects.map(([project, list]) => html`<div class="change-project">${several && html`<h3><code>${project}</code> <span class="muted">${number(list.length)}</span></h3>`}
-      <ul>${list.map(change => html`<li>${describe(change)}${change.why && html`<span class="muted">: ${change.why}</span>`}</li>`)}</ul></div>`)}
+      <${ChangeList} changes=${list} /></div>`)}
   </details></li>`;
 }

@@ -1,6 +1,6 @@
 // The small parts that views are made of.
 
-import {html, useEffect, useRef, useState} from './lib.js';
+import {html, useEffect, useLayoutEffect, useRef, useState} from './lib.js';
 import {clockSkew} from './api.js';
 
 const PATHS = {
@@ -73,9 +73,18 @@ export const Progress = ({value, label}) => html`<div class="progress" role="pro
   <div style=${{width: value + '%'}}></div>
 </div>`;
 
+/** Whether the heading that had the focus is gone: the one that comes in its place takes it. */
+let orphaned = false;
+
 /** The first heading of a view. It can have the focus, and names the document. */
 export function Title({children, kicker}) {
   const heading = useRef();
+  useLayoutEffect(() => {
+    const own = heading.current;
+    if (orphaned) own.focus({preventScroll: true});
+    orphaned = false;
+    return () => { orphaned = document.activeElement === own; };
+  }, []);
   useEffect(() => {
     document.title = heading.current.textContent + ' · Aurora';
   });
@@ -94,7 +103,7 @@ export function Copy({text}) {
     return () => clearTimeout(timer);
   }, [done]);
   const copy = () => navigator.clipboard?.writeText(text).then(() => set(true), () => {});
-  return html`<span class="copy"><code>${text}</code><button type="button" class="quiet small" onClick=${copy} aria-label=${'Copy ' + text}>${done ? 'Copied' : 'Copy'}</button></span>`;
+  return html`<span class="copy"><code>${text.split(/(?<=[@.])/).map(part => html`${part}<wbr />`)}</code><button type="button" class="quiet small" onClick=${copy} aria-label=${'Copy ' + text}>${done ? 'Copied' : 'Copy'}</button></span>`;
 }
 
 export function useMounted() {

@@ -138,7 +138,7 @@ export const number = n => numbers.format(n);
 
 /** A length of time as people say it: 0.4 s, 12 s, 1 min 05 s. */
 export function duration(ms) {
-  if (ms < 0 || Number.isNaN(ms)) ms = 0;
+  if (ms < 100) return '< 0.1 s';
   if (ms < 9950) return (ms / 1000).toFixed(1) + ' s';
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return seconds + ' s';

@@ -3,7 +3,7 @@
 import {html, useEffect, useState} from '../lib.js';
 import * as api from '../api.js';
 import {link, replace} from '../router.js';
-import {describe} from '../ledger.js';
+import {Change, ChangeList} from '../ledger.js';
 import {Badge, Failure, Loading} from '../ui.js';
 import {CHANGES, CHANGE_STATES, count, number, time} from '../words.js';
 import {Tabs} from './connection.js';
@@ -41,7 +41,7 @@ function Ledger({state, task}) {
   if (error) return html`<${Failure} error=${error} />`;
   if (!answer) return html`<${Loading}>Reading the ledger<//>`;
   if (answer.changes.length === 0) return html`<p class="empty">${state || task ? 'None like this.' : html`None yet. <a href=${link('connect')}>Connect Google Cloud</a> first.`}</p>`;
-  return html`<table class="stacked ledger"><caption class="visually-hidden">Changes</caption>
+  return html`<table class="stacked brief"><caption class="visually-hidden">Changes</caption>
     <thead><tr><th scope="col">What</th><th scope="col">Project</th><th scope="col">When</th><th scope="col">State</th></tr></thead>
     <tbody>${together(answer.changes).map(group => html`<${Row} key=${group[0].planned_at + group[0].kind + group[0].projectId} group=${group} />`)}</tbody></table>
   <div class="pager"><p class="muted" role="status">${number(page * PAGE + 1)} to ${number(page * PAGE + answer.changes.length)}</p>
@@ -63,8 +63,8 @@ function together(changes) {
 function Row({group}) {
   const [change] = group;
   const {did, many} = CHANGES[change.kind] ?? {did: change.kind};
-  return html`<tr><th scope="row">${group.length === 1 ? html`${did} ${describe(change)}`
-    : html`<details><summary>${did.replace(/ (API|service account|organization policy)$/, '')} ${count(group.length, '', many)}</summary><ul class="together">${group.map(one => html`<li>${describe(one)}</li>`)}</ul></details>`}</th>
+  return html`<tr><th scope="row">${group.length === 1 ? html`${did} <${Change} change=${change} />`
+    : html`<details><summary>${did.replace(/ (API|service account|organization policy)$/, '')} ${count(group.length, '', many)}</summary><div class="together"><${ChangeList} changes=${group} /></div></details>`}</th>
     <td data-label="Project"><code>${change.projectId}</code></td>
     <td data-label="When">${time(change.undone_at ?? change.done_at ?? change.planned_at)}</td>
     <td data-label="State"><${Badge} ...${CHANGE_STATES[change.state]}>${CHANGE_STATES[change.state].text}<//></td></tr>`;

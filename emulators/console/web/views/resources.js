@@ -103,10 +103,10 @@ function List({type, project, projects, setProject, setType}) {
       ${type && html`<button type="button" class="chip" onClick=${() => setType('')}>${typeName(type, true)}<${Icon} name="cross" /><span class="visually-hidden">, show all types</span></button>`}
     </div>
     <${Failure} error=${error} again=${() => fail(null)} />
-    <table class="stacked"><caption class="visually-hidden">Resources</caption>
+    <table class="stacked brief"><caption class="visually-hidden">Resources</caption>
       <thead><tr><th scope="col">Name</th><th scope="col">Type</th><th scope="col">Project</th><th scope="col">Place</th><th scope="col">State</th></tr></thead>
       <tbody>${shown.map(r => html`<tr key=${r.id}><th scope="row" title=${r.id}>${r.name}</th><td data-label="Type">${typeName(r.type)}</td>
-        <td data-label="Project"><code>${r.projectId}</code></td><td data-label="Place">${r.zone || r.region || '–'}</td><td data-label="State">${r.state ? r.state.toLowerCase().replaceAll('_', ' ') : '–'}</td></tr>`)}</tbody></table>
+        <td data-label="Project"><code>${r.projectId}</code></td><td data-label="Place">${r.zone || r.region}</td><td data-label="State">${r.state?.toLowerCase().replaceAll('_', ' ')}</td></tr>`)}</tbody></table>
     ${more && html`<${Loading} />`}
     ${!more && found.length === 0 && html`<p class="empty">Nothing matches.</p>`}
     <${Pager} page=${page} turn=${turn} size=${PAGE} total=${found.length} more=${Boolean(items.token)} />

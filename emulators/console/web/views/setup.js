@@ -68,7 +68,7 @@ function Head({status, removal}) {
   const percent = status.complete ? 100 : status.progress;
   const good = !status.complete || status.result?.status === 'SUCCESS' || status.result?.status === 'needs_selection';
   return html`<header class=${'setup-head' + (good ? '' : ' failed')}>
-    <${Title} kicker=${status.complete ? (removal ? 'Disconnected' : 'Setup') : status.status}>${headline(status, removal)}<//>
+    <${Title} kicker=${removal ? (status.complete ? 'Disconnected' : 'Disconnecting') : status.complete ? 'Setup' : status.status}>${headline(status, removal)}<//>
     ${!status.complete && html`<${Progress} value=${percent} label=${headline(status, removal)} /><p class="muted percent">${percent} %</p>`}
   </header>`;
 }
