@@ -1,6 +1,6 @@
 // Package stack runs the whole system on one machine: an emulated Google, the
-// functions, and a gateway with every function under the path that the HTTP
-// contract gives it. The functions keep state, tokens and tasks in memory, or
+// functions, and a gateway with the console, and every function under the path
+// that the HTTP contract gives it. The functions keep state, tokens and tasks in memory, or
 // in the real services: a Firestore emulator, a Vault and a Cloud Tasks
 // emulator, which the stack starts, or uses where they run already.
 //

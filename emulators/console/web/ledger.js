@@ -31,14 +31,14 @@ export function takenBefore(changes, removed) {
 const thing = ({kind, target, role}) => html`<code>${kind === 'enable_api' ? shortAPI(target) : role ? shortRole(role) : target}</code>`;
 
 /** To or from whom a role goes, and on which account where it is not on the project. */
-const whom = ({kind, target, member, projectId}) => member && html`${kind === 'add_binding' ? 'to' : 'from'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
+const whom = ({kind, target, member, projectId}, verb) => member && html`${kind === 'remove_binding' || verb?.startsWith('und') ? 'from' : 'to'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
 
 /** A change in a line. */
 export const Change = ({change}) => html`${thing(change)} ${whom(change)}`;
 
 /** Changes of one project, roles by whom they go to, each with why where that is said. */
-export const ChangeList = ({changes}) => [...Map.groupBy(changes, ({member, target}) => member && member + target)].map(([key, list]) => html`<${Fragment} key=${key}>
-  ${key && html`<p class="whom">${whom(list[0])}</p>`}
+export const ChangeList = ({changes, verb}) => [...Map.groupBy(changes, ({member, target}) => member && member + target)].map(([key, list]) => html`<${Fragment} key=${key}>
+  ${key && html`<p class="whom">${whom(list[0], verb)}</p>`}
   <ul>${list.map(change => html`<li>${thing(change)}${change.why && html`<span class="muted">: ${change.why}</span>`}</li>`)}</ul><//>`);
 
 /** Changes in groups of a kind: [[kind, changes]], in the order in which people care. */
@@ -67,6 +67,6 @@ function Group({kind, group, verb, several}) {
   return html`<li><details onToggle=${event => set(event.target.open)}>
     <summary><b>${word} ${count(group.length, one, many)}</b>${several && html` <span class="muted">in ${count(projects.length, 'project')}</span>`}</summary>
     ${open && projects.map(([project, list]) => html`<div class="change-project">${several && html`<h3><code>${project}</code> <span class="muted">${number(list.length)}</span></h3>`}
-      <${ChangeList} changes=${list} /></div>`)}
+      <${ChangeList} changes=${list} verb=${verb} /></div>`)}
   </details></li>`;
 }

@@ -49,7 +49,7 @@ function Planned({plan, ids, change}) {
       <dl class="pairs"><div><dt>Manages</dt><dd><code>${accounts.full_access_sa}</code></dd></div><div><dt>Only reads</dt><dd><code>${accounts.read_only_sa}</code></dd></div></dl></section>`}
     ${lacking.length > 0 && html`<${Notice} tone="warn" title=${count(totals.missing_permissions, 'permission is', 'permissions are') + ' missing'}
       actions=${rest.length > 0 && html`<button type="button" onClick=${() => replace('plan', '', {projects: rest.join()})}>Leave ${count(lacking.length, 'project')} out</button>`}>
-      <p>What needs them will fail in ${count(lacking.length, 'project')}; the others are not touched by that.</p><//>`}
+      <p>In ${count(lacking.length, 'project')} what needs ${totals.missing_permissions === 1 ? 'it' : 'them'} will fail. The others are not touched by that.</p><//>`}
     ${warnings.map(warning => html`<${Notice} tone="warn"><p>${warning.message}</p><//>`)}
     <h2>Project by project</h2>
     <ul class="plan-projects">${projects.map(project => html`<${PlannedProject} key=${project.projectId} project=${project} />`)}</ul>
