@@ -299,6 +299,21 @@ func TestPartialVerificationIsAWarning(t *testing.T) {
 	p.portray("partial")
 }
 
+// An organization's policy that stays is no failure, and is said all the same.
+func TestPolicyThatStaysIsAWarning(t *testing.T) {
+	t.Parallel()
+	l := start(t, instant(func(s *google.Scenario) {
+		keep(s, "shop-production", "shop-staging")
+		s.Organizations[0].OrgPolicies = map[string]google.PolicySpec{"iam.allowedPolicyMemberDomains": {
+			Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{s.Organizations[0].CustomerID, s.Organizations[1].CustomerID}}}},
+		}}
+	}), nil)
+	p := l.profile()
+	p.connect()
+	p.see("All 2 projects are ready", "Org Policy update failed for some projects: shop-production, shop-staging.", "Not permitted")
+	p.until("that it is a warning, at its step too", "document.querySelector('.notice.warn') && document.querySelectorAll('.step.flawed').length === 1")
+}
+
 func TestNothingToSetUpIsSaidWithWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

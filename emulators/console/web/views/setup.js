@@ -79,9 +79,12 @@ const Under = ({removal}) => html`<p class="lead">${removal
 
 // The timeline
 
+/** Whether a step did not do in a project what it is for. A policy that stays is no error of the project's. */
+const flawed = (id, {error, org_policy: policy}) => error?.step === id || id === 'update-org-policies' && ['forbidden', 'failed'].includes(policy);
+
 function stateOf(id, record, status) {
   if (!record) return status.complete ? 'skipped' : 'upcoming';
-  if (record.outcome === 'done') return status.projects.some(({error}) => error?.step === id) ? 'flawed' : 'done';
+  if (record.outcome === 'done') return status.projects.some(project => flawed(id, project)) ? 'flawed' : 'done';
   if (record.finished_at) return record.outcome === 'needs_selection' ? 'asked' : 'failed';
   if (status.complete) return 'failed';
   return ['waiting', 'retrying'].includes(record.outcome) ? record.outcome : 'running';
@@ -209,7 +212,7 @@ function Ending({status, task, removal}) {
   if (result?.status === 'SUCCESS') {
     const failing = status.projects.filter(project => project.error || !project.verified).length;
     const {made, already_in_place: stood} = status.changes;
-    return html`<${Notice} tone=${failing ? 'warn' : 'ok'} actions=${html`${failing > 0 && html`<${Action} class="primary" act=${retry}>Retry ${count(failing, 'project')}<//>`}${failing ? html`<a class="button" href=${link('connection')}>Go to your connection</a>` : done}`}>
+    return html`<${Notice} tone=${failing || status.warnings.length ? 'warn' : 'ok'} actions=${html`${failing > 0 && html`<${Action} class="primary" act=${retry}>Retry ${count(failing, 'project')}<//>`}${failing ? html`<a class="button" href=${link('connection')}>Go to your connection</a>` : done}`}>
       <p>${count(made, 'change was', 'changes were')} made and ${count(stood, 'thing was', 'things were')} in place already. <a href=${link('changes', '', {task_id: task})}>See each of them</a>.</p>${messages}
       <${Failure} error=${error} />
     <//>`;
