@@ -211,6 +211,7 @@ type detail struct {
 	Projects []projectDetail `json:"projects"`
 	Warnings []warning       `json:"warnings"`
 	Changes  changes         `json:"changes"`
+	Next     *string         `json:"next_at"` // when a setup that waits goes on; null for one that does not wait
 }
 
 type stepDetail struct {
@@ -256,6 +257,9 @@ func renderDetail(s *connect.Setup) *detail {
 	d := &detail{
 		Steps: []stepDetail{}, Projects: []projectDetail{}, Warnings: renderWarnings(s.Warnings),
 		Changes: *counts(s),
+	}
+	if !s.State.Ended() && s.Lease.Holder == "" {
+		d.Next = timestamp(s.DueAt)
 	}
 	for _, r := range s.Steps {
 		d.Steps = append(d.Steps, stepDetail{r.Name, timestamp(r.StartedAt), timestamp(r.FinishedAt), r.Attempts, r.Outcome})

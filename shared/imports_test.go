@@ -40,6 +40,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"functions/cmd/image":        {nil, []string{"github.com/google/go-containerregistry", "github.com/spdx/tools-golang", "golang.org/x/crypto/x509roots"}},
 	"functions/cmd/smoke":        {[]string{"functions", "shared/connect"}, nil},
 	"emulators":                  {[]string{"emulators/demo", "emulators/google", "emulators/stack", "shared/telemetry"}, nil},
+	"emulators/console":          {[]string{"emulators/google"}, nil},
 	"emulators/secretmanager":    {nil, []string{"cloud.google.com/go/secretmanager", "google.golang.org/grpc"}},
 	"emulators/tasks":            {nil, []string{"cloud.google.com/go/cloudtasks", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "golang.org/x/time"}},
 	"emulators/tasks/cmd/tasks":  {[]string{"emulators/tasks", "emulators/google"}, []string{"cloud.google.com/go/cloudtasks"}},

@@ -275,7 +275,8 @@ type Status struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	} `json:"warnings"`
-	Changes Changes `json:"changes"`
+	Changes Changes    `json:"changes"`
+	Next    *time.Time `json:"next_at"`
 }
 
 // Changes counts what a setup changed and what stood already.

@@ -1,9 +1,11 @@
 package google
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,13 +61,18 @@ var adminRoutes = []adminRoute{
 	{"DELETE", "/admin/faults", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) { s.ClearFaults(); return done, nil }},
 	{"PUT", "/admin/latencies", func(s *Server, _ string, _ *http.Request, body []byte) (any, error) { return s.retime(body) }},
 	{"GET", "/admin/calls", func(s *Server, _ string, r *http.Request, _ []byte) (any, error) {
+		calls := s.Calls()
 		if r.URL.Query().Get("detail") != "true" {
-			return s.CallCounts(), nil
+			return countCalls(calls), nil
+		}
+		skip, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("skip"), "0"))
+		if err != nil || skip < 0 {
+			return nil, errors.New("skip must be a number of calls")
 		}
 		return struct {
 			Counts
 			Calls []Call `json:"calls"`
-		}{s.CallCounts(), s.Calls()}, nil
+		}{countCalls(calls), append([]Call{}, calls[min(skip, len(calls)):]...)}, nil
 	}},
 	{"GET", "/admin/log", func(s *Server, _ string, _ *http.Request, _ []byte) (any, error) {
 		var log strings.Builder

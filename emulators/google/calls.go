@@ -62,9 +62,11 @@ func (s *Server) ClearCalls() {
 }
 
 // CallCounts adds up the calls.
-func (s *Server) CallCounts() Counts {
+func (s *Server) CallCounts() Counts { return countCalls(s.Calls()) }
+
+func countCalls(calls []Call) Counts {
 	counts := Counts{ByMethod: map[string]int{}, ByProject: map[string]int{}}
-	for _, c := range s.Calls() {
+	for _, c := range calls {
 		counts.Total++
 		counts.ByMethod[c.Method]++
 		if c.Project != "" {

@@ -97,7 +97,7 @@
 //	POST   /admin/faults                 add one Fault
 //	DELETE /admin/faults
 //	PUT    /admin/latencies              {"latencies": {}, "propagation": {}}, what is given changes
-//	GET    /admin/calls                  Counts; ?detail=true adds the calls
+//	GET    /admin/calls                  Counts; ?detail=true adds the calls, but for the first ones with &skip=N
 //	DELETE /admin/calls
 //	GET    /admin/log                    the calls as text, a line each (see Call.String)
 //	GET    /admin/snapshot               Snapshot

@@ -48,7 +48,7 @@ func TestConsentPage(t *testing.T) {
 	authURL := oauthConfig(r).AuthCodeURL("st&te", oauth2.AccessTypeOffline)
 	resp := must(r.http.Get(authURL))(t)
 	page := string(must(io.ReadAll(resp.Body))(t))
-	for _, want := range []string{"demo@example.com", "eve@example.org", cloudPlatform, `name="scope"`, `value="deny"`, "gcpconnect"} {
+	for _, want := range []string{"demo@example.com", "eve@example.org", cloudPlatform, `name="scope"`, `value="deny"`, "Aurora"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 )
 
@@ -337,6 +338,30 @@ func TestPropagationIsCheckedEvery30Seconds(t *testing.T) {
 		}
 		if n := y.Google.CallCounts().ByMethod["iamcredentials.serviceAccounts.generateAccessToken"]; n != 3 {
 			t.Errorf("a token was asked for %d times, want 3", n)
+		}
+	})
+}
+
+func TestStatusTellsWhenTheNextCheckIs(t *testing.T) {
+	t.Parallel()
+	run(t, scenario(1, nil), nil, func(y *system) {
+		told, came := map[int]time.Time{}, map[int]time.Time{} // by the check before
+		_, err := y.user.Await(y.t.Context(), y.connect(), time.Second, func(s *demo.Status) {
+			switch {
+			case s.Propagation == nil && s.Next != nil:
+				t.Errorf("%s is said to go on at %v, and does not wait", s.Status, s.Next)
+			case s.Propagation != nil && s.Next != nil:
+				if came[s.Propagation.Current-1].IsZero() {
+					came[s.Propagation.Current-1] = time.Now()
+				}
+				told[s.Propagation.Current] = *s.Next
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if late := came[1].Sub(told[1]); len(told) != 2 || late < 0 || late > time.Second || told[2].Sub(told[1]).Round(time.Second) != 30*time.Second {
+			t.Errorf("the next checks were said to be at %v, and came at %v", told, came)
 		}
 	})
 }

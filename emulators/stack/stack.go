@@ -1,6 +1,6 @@
 // Package stack runs the whole system on one machine: an emulated Google, the
-// functions, and a gateway with every function under the path that the HTTP
-// contract gives it. The functions keep state, tokens and tasks in memory, or
+// functions, and a gateway with the console, and every function under the path
+// that the HTTP contract gives it. The functions keep state, tokens and tasks in memory, or
 // in the real services: a Firestore emulator, a Vault and a Cloud Tasks
 // emulator, which the stack starts, or uses where they run already.
 //
@@ -10,10 +10,8 @@ package stack
 
 import (
 	"context"
-	_ "embed" // the frontend
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"maps"
 	"net"
@@ -21,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gcpconnect/emulators/console"
 	"gcpconnect/emulators/google"
 	"gcpconnect/functions"
 	"gcpconnect/functions/app"
@@ -135,12 +134,15 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		return fmt.Errorf("the emulated Google did not start: %w", err)
 	}
 	handler, err := s.startFunctions(ctx, opts)
+	if err == nil {
+		handler, err = s.withConsole(handler)
+	}
 	if err != nil {
 		_, _ = googleListener.Close(), gatewayListener.Close()
 		return fmt.Errorf("the functions did not start: %w", err)
 	}
 	s.serve("the emulated Google", googleListener, s.Google)
-	s.serve("the gateway", gatewayListener, withFront(handler, opts.Log))
+	s.serve("the gateway", gatewayListener, handler)
 	return nil
 }
 
@@ -224,24 +226,19 @@ func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener,
 	return l, nil
 }
 
-// front is the page that stands for Aurora's frontend.
-//
-//go:embed front.html
-var frontPage string
-
-var front = template.Must(template.New("front").Parse(frontPage))
-
-// withFront adds the frontend: the callback ends there.
-func withFront(gateway http.Handler, log *slog.Logger) http.Handler {
-	mux := http.NewServeMux()
+// withConsole adds the frontend, where the callback ends, and what its
+// developers' panel needs.
+func (s *Stack) withConsole(gateway http.Handler) (http.Handler, error) {
+	developers, err := console.Developers(s.Google)
+	if err != nil {
+		return nil, err
+	}
+	mux, page := http.NewServeMux(), console.Handler()
 	mux.Handle("/", gateway)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		if err := front.Execute(w, functions.LoginEndings()); err != nil {
-			log.Warn("the page was not shown", "error", err)
-		}
-	})
-	return mux
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /console/", page)
+	mux.Handle("/dev/", developers)
+	return mux, nil
 }
 
 func (s *Stack) serve(part string, l net.Listener, h http.Handler) {

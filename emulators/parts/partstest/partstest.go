@@ -89,3 +89,15 @@ func Gcloud(t testing.TB) {
 	}
 	require(t, err)
 }
+
+// Chromium returns the program of a Chromium, which the test starts itself.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
+	}
+	require(t, &parts.MissingError{Program: "chromium", Install: "apt-get install chromium"})
+	return ""
+}
