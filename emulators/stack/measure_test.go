@@ -295,7 +295,7 @@ func serve(t *testing.T, program, path string, environment map[string]string) *s
 		t.Fatal(err)
 	}
 	for {
-		conn, err := net.DialTimeout("tcp", address, time.Second) //nolint:noctx // a moment
+		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
 			answer := make([]byte, 12)
