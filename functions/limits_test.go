@@ -177,6 +177,9 @@ func TestEveryAnswerIsSecured(t *testing.T) {
 		if diff := cmp.Diff(want, got); w.Code != c.status || diff != "" {
 			t.Errorf("%s answered %d, want %d (-want +got):\n%s", name, w.Code, c.status, diff)
 		}
+		if cookie := w.Header().Get("Set-Cookie"); w.Code >= 400 && cookie != "" {
+			t.Errorf("%s sets the cookie %s", name, cookie)
+		}
 	}
 	if w := ask(t, functions.Gateway(functions.Deps{Users: functions.Local{}, Store: memory.NewStore(), Log: slog.New(slog.DiscardHandler)}), http.MethodGet, "/nowhere", http.NoBody); w.Header().Get("Strict-Transport-Security") != "" {
 		t.Error("plain HTTP asks for HTTPS")
