@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -54,6 +55,9 @@ type Options struct {
 	// given their environment, and returns a handler that leads to them. It is
 	// for Real only, and nothing is counted.
 	Elsewhere func(ctx context.Context, environment map[string]string) (http.Handler, error)
+	// Around is put around the functions, to see what they are asked and what
+	// they answer; nil: nothing.
+	Around func(http.Handler) http.Handler
 	// Logs is the folder for the logs of what runs in processes of their own;
 	// empty: a new one.
 	Logs string
@@ -138,6 +142,9 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 	if err != nil {
 		_, _ = googleListener.Close(), gatewayListener.Close()
 		return fmt.Errorf("the functions did not start: %w", err)
+	}
+	if opts.Around != nil {
+		handler = opts.Around(handler)
 	}
 	s.serve("the emulated Google", googleListener, s.Google)
 	s.serve("the gateway", gatewayListener, withFront(handler, opts.Log))
@@ -231,10 +238,15 @@ var frontPage string
 
 var front = template.Must(template.New("front").Parse(frontPage))
 
-// withFront adds the frontend: the callback ends there.
+// withFront adds the frontend, where the callback ends, and for those who write
+// one the description of what it may ask.
 func withFront(gateway http.Handler, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", gateway)
+	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml") // https://www.rfc-editor.org/rfc/rfc9512
+		_, _ = io.WriteString(w, functions.OpenAPI)
+	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if err := front.Execute(w, functions.LoginEndings()); err != nil {
