@@ -161,6 +161,12 @@ func usersWay(y *system) {
 	y.token(http.StatusOK, token)
 	post(http.StatusAccepted, discover)
 	y.await(post(http.StatusAccepted, root))
+	if err := y.Google.AddFault(google.Fault{Method: "cloudresourcemanager.*", Code: http.StatusPreconditionFailed}); err != nil {
+		y.t.Fatal(err)
+	}
+	get(http.StatusConflict, projects, access)
+	post(http.StatusConflict, projects)
+	y.Google.ClearFaults()
 	if err := y.Google.SetPolicy("project-002", []google.Binding{{Role: "roles/viewer", Members: []string{"user:" + owner}}}); err != nil {
 		y.t.Fatal(err)
 	}
