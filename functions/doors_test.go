@@ -94,7 +94,7 @@ func newHouse(t *testing.T, auth string) *house {
 	if auth == "oidc" {
 		d.Users = functions.Subjects{Tokens: tokens(userAudience)}
 	}
-	h.gateway = functions.Gateway(d)
+	h.gateway = watched(t, d)
 	return h
 }
 
@@ -266,7 +266,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
+			gateway := watched(t, functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: c.origins, Log: slog.New(slog.DiscardHandler)})
 			for _, preflight := range []bool{true, false} {
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/login", strings.NewReader("{}"))
 				if preflight {
@@ -285,7 +285,7 @@ func TestOnlyTheFrontendsPagesMayCall(t *testing.T) {
 		})
 	}
 	// Tasks come from no page.
-	gateway := functions.Gateway(functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
+	gateway := watched(t, functions.Deps{Users: functions.Local{}, Queue: functions.QueueMark.Of, Origins: []string{front}, Log: slog.New(slog.DiscardHandler)})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/tasks/enable-apis", strings.NewReader("{}"))
 	r.Header.Set("Origin", front)
 	w := httptest.NewRecorder()

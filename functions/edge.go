@@ -161,6 +161,7 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, err error) {
 		log = e.Log.ErrorContext
 	}
 	log(connect.About(r.Context(), connect.SubjectOf(err)...), "request failed", "method", r.Method, "route", r.Pattern, "status", status, "error", err)
+	w.Header().Del("Set-Cookie") // that came of what failed
 	message := connect.MessageOf(err)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))

@@ -12,19 +12,31 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/functions"
+	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/setup"
 )
 
 // open is every function with headers believed: what a request meets before
 // anything is asked about it.
-func open(origins ...string) http.Handler {
+func open(t *testing.T, origins ...string) http.Handler {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	parts := setup.Parts{Store: memory.NewStore(), Log: log}
-	return functions.Gateway(functions.Deps{
+	return watched(t, functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: parts.Store,
 		Users: functions.Local{}, Queue: functions.QueueMark.Of, Scheduler: functions.SchedulerMark.Of, Internal: functions.InternalMark, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, Origins: origins, SecureCookies: true, Log: log,
 	})
+}
+
+// watched is every function, held to their description.
+func watched(t *testing.T, d functions.Deps) http.Handler {
+	t.Helper()
+	contract, err := functionstest.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return contract.Watch(t.Errorf).Handler(functions.Gateway(d))
 }
 
 // ask makes a request of a user and of the queue at once. Headers are pairs,
@@ -49,7 +61,7 @@ type unannounced struct{ io.Reader }
 
 func TestEveryFunctionRefusesWhatIsBeyondItsLimits(t *testing.T) {
 	t.Parallel()
-	h := open()
+	h := open(t)
 	for _, f := range functions.Table() {
 		limits := f.Limits()
 		if limits.Body == 0 || limits.URL == 0 || limits.Timeout == 0 || limits.Timeout > functions.MaxTimeout {
@@ -99,7 +111,7 @@ func reads(function, method string) bool {
 
 func TestBodiesAreTakenAsFrontendsSendThem(t *testing.T) {
 	t.Parallel()
-	h := open()
+	h := open(t)
 	for name, header := range map[string][]string{
 		"JSON":                {"Content-Type", "application/json"},
 		"JSON with a charset": {"Content-Type", "application/json; charset=utf-8"},
@@ -125,7 +137,7 @@ func TestBodiesAreTakenAsFrontendsSendThem(t *testing.T) {
 
 func TestUsersAreNamedInOneWay(t *testing.T) {
 	t.Parallel()
-	h := open()
+	h := open(t)
 	for name, id := range map[string]string{
 		"a space before": " user", "a space behind": "user ", "a space of another script": "\u00a0user", "a line": "user\u0085", "a control character": "us\x01er",
 		"no UTF-8": "us\xffer", "too long": strings.Repeat("x", 257),
@@ -144,7 +156,7 @@ func TestUsersAreNamedInOneWay(t *testing.T) {
 func TestEveryAnswerIsSecured(t *testing.T) {
 	t.Parallel()
 	const front = "https://front.example.com"
-	h := open(front)
+	h := open(t, front)
 	want := http.Header{
 		"Cache-Control":             {"no-store"},
 		"Content-Security-Policy":   {"default-src 'none'; frame-ancestors 'none'"},
@@ -177,8 +189,11 @@ func TestEveryAnswerIsSecured(t *testing.T) {
 		if diff := cmp.Diff(want, got); w.Code != c.status || diff != "" {
 			t.Errorf("%s answered %d, want %d (-want +got):\n%s", name, w.Code, c.status, diff)
 		}
+		if cookie := w.Header().Get("Set-Cookie"); w.Code >= 400 && cookie != "" {
+			t.Errorf("%s sets the cookie %s", name, cookie)
+		}
 	}
-	if w := ask(t, functions.Gateway(functions.Deps{Users: functions.Local{}, Store: memory.NewStore(), Log: slog.New(slog.DiscardHandler)}), http.MethodGet, "/nowhere", http.NoBody); w.Header().Get("Strict-Transport-Security") != "" {
+	if w := ask(t, watched(t, functions.Deps{Users: functions.Local{}, Store: memory.NewStore(), Log: slog.New(slog.DiscardHandler)}), http.MethodGet, "/nowhere", http.NoBody); w.Header().Get("Strict-Transport-Security") != "" {
 		t.Error("plain HTTP asks for HTTPS")
 	}
 }

@@ -44,7 +44,7 @@ func TestALoginThatEndsWithoutTokensIsForgotten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := memory.NewStore()
-			gateway := functions.Gateway(functions.Deps{
+			gateway := watched(t, functions.Deps{
 				Store: store, OAuth: client, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, Log: slog.New(slog.DiscardHandler),
 			})
 			if err := store.CreateLogin(t.Context(), connect.NewLogin("user", "", "state", c.browser, time.Now())); err != nil {
@@ -68,7 +68,7 @@ func TestWhoAskedForATokenIsAlwaysLogged(t *testing.T) {
 	var out bytes.Buffer
 	log := telemetry.NewLogger(&out, slog.LevelError, "")
 	parts := setup.Parts{Store: memory.NewStore(), Log: log}
-	gateway := functions.Gateway(functions.Deps{Service: &setup.Service{Parts: parts}, Internal: functions.InternalMark, Log: log})
+	gateway := watched(t, functions.Deps{Service: &setup.Service{Parts: parts}, Internal: functions.InternalMark, Log: log})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/internal/token", strings.NewReader(`{"userId":"user","mode":"ask"}`))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Internal-Service", "tools")

@@ -35,6 +35,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/config":              {[]string{"shared/connect", "shared/setup"}, []string{"github.com/sethvargo/go-envconfig"}},
 	"shared/identity":            {[]string{"shared/connect"}, []string{"github.com/coreos/go-oidc", "golang.org/x/sync"}},
 	"functions":                  {[]string{"shared/connect", "shared/identity", "shared/setup", "shared/discovery", "shared/oauth", "shared/telemetry"}, slices.Concat([]string{"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/rs/cors", "golang.org/x/sync"}, telling)},
+	"functions/functionstest":    {[]string{"functions"}, []string{"github.com/pb33f/libopenapi", "github.com/pb33f/libopenapi-validator"}},
 	"functions/app":              {everything, everything},
 	"functions/cmd/gcpconnect":   {everything, everything},
 	"functions/cmd/image":        {nil, []string{"github.com/google/go-containerregistry", "github.com/spdx/tools-golang", "golang.org/x/crypto/x509roots"}},

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"gcpconnect/functions/app"
+	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
@@ -35,8 +36,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "instance ended:", serveInstance(environment))
 		os.Exit(1)
 	}
+	var err error
+	if contract, err = functionstest.Load(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
+
+// contract is what every exchange with the functions is held to.
+var contract *functionstest.Contract
 
 // controlPath is where an instance takes a fate and tells its moments.
 const controlPath = "/instance"

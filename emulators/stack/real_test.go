@@ -42,7 +42,7 @@ func runReal(t testing.TB, opts stack.Options, s *google.Scenario, body func(*sy
 	s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
 	logs := new(locked)
 	opts.Real, opts.Scenario, opts.Logs = true, s, t.TempDir()
-	opts.Log = logger(logs)
+	opts.Log, opts.Around = logger(logs), contract.Watch(t.Errorf).Handler
 	started, err := stack.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

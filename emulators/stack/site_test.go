@@ -45,6 +45,7 @@ type site struct {
 	environment map[string]string
 	socket      *os.File
 	client      *http.Client
+	wire        http.RoundTripper // what the client sends through, unwatched
 	user        string
 	shared      services
 	patient     bool // leases last as long as they do
@@ -75,7 +76,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 		underWay: map[string]int{}, done: map[string]map[string]int{},
 	}
 	// Connections are not kept: those to an instance die with it.
-	y.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	y.wire = &http.Transport{DisableKeepAlives: true}
 
 	at := httptest.NewServer(nil)
 	t.Cleanup(at.Close)
@@ -98,6 +99,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(err)
 	y.URL = "http://" + listener.Addr().String()
+	y.client = &http.Client{Transport: contract.Watch(t.Errorf).Transport(y.wire, y.URL), Timeout: 30 * time.Second}
 	tcp, _ := listener.(*net.TCPListener)
 	y.socket, err = tcp.File()
 	must(err)
@@ -212,7 +214,7 @@ func (y *site) control(f *fate) []string {
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	resp, err := y.client.Do(r)
+	resp, err := (&http.Client{Transport: y.wire, Timeout: 30 * time.Second}).Do(r)
 	if err != nil {
 		y.t.Fatal(err)
 	}

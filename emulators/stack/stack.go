@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -53,6 +54,9 @@ type Options struct {
 	// given their environment, and returns a handler that leads to them. It is
 	// for Real only, and nothing is counted.
 	Elsewhere func(ctx context.Context, environment map[string]string) (http.Handler, error)
+	// Around is put around the functions, to see what they are asked and what
+	// they answer; nil: nothing.
+	Around func(http.Handler) http.Handler
 	// Logs is the folder for the logs of what runs in processes of their own;
 	// empty: a new one.
 	Logs string
@@ -134,6 +138,9 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 		return fmt.Errorf("the emulated Google did not start: %w", err)
 	}
 	handler, err := s.startFunctions(ctx, opts)
+	if err == nil && opts.Around != nil {
+		handler = opts.Around(handler)
+	}
 	if err == nil {
 		handler, err = s.withConsole(handler)
 	}
@@ -226,8 +233,8 @@ func (s *Stack) listen(ctx context.Context, part, address string) (net.Listener,
 	return l, nil
 }
 
-// withConsole adds the frontend, where the callback ends, and what its
-// developers' panel needs.
+// withConsole adds the frontend, where the callback ends, what its developers'
+// panel needs, and for those who write one the description of what it may ask.
 func (s *Stack) withConsole(gateway http.Handler) (http.Handler, error) {
 	developers, err := console.Developers(s.Google)
 	if err != nil {
@@ -238,6 +245,10 @@ func (s *Stack) withConsole(gateway http.Handler) (http.Handler, error) {
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET /console/", page)
 	mux.Handle("/dev/", developers)
+	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml") // https://www.rfc-editor.org/rfc/rfc9512
+		_, _ = io.WriteString(w, functions.OpenAPI)
+	})
 	return mux, nil
 }
 

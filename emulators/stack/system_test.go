@@ -18,6 +18,7 @@ import (
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/stack"
+	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/telemetry"
 )
 
@@ -75,6 +76,8 @@ type system struct {
 	user *demo.User
 	poll time.Duration // between two looks at a status
 	logs fmt.Stringer
+	// watch sees what the functions are asked and answer.
+	watch *functionstest.Watch
 	// middle is between the functions and Google, where a test has put it.
 	middle *middle
 }
@@ -98,18 +101,18 @@ func runOver(t *testing.T, between func(http.RoundTripper) http.RoundTripper, s 
 func runTold(t *testing.T, told *telemetry.Telemetry, between func(http.RoundTripper) http.RoundTripper, s *google.Scenario, environment map[string]string, body func(*system)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		logs := new(strings.Builder)
+		logs, watch := new(strings.Builder), contract.Watch(t.Errorf)
 		wire := newNetwork()
 		if between != nil {
 			wire.outward = between(wire.transport)
 		}
 		started, err := stack.Start(t.Context(), stack.Options{
-			Scenario: s, Environment: environment, Network: wire, Telemetry: told, Log: logger(logs),
+			Scenario: s, Environment: environment, Network: wire, Telemetry: told, Log: logger(logs), Around: watch.Handler,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		y := &system{Stack: started, t: t, poll: 5 * time.Second, logs: logs}
+		y := &system{Stack: started, t: t, poll: 5 * time.Second, logs: logs, watch: watch}
 		defer func() { // a bubble must not be left with goroutines in it
 			if err := started.Stop(t.Context()); err != nil {
 				t.Error(err)

@@ -351,3 +351,27 @@ func TestTasksThatAreDeliveredTwiceAndLateChangeNothing(t *testing.T) {
 		t.Errorf("%d calls to Google with tasks delivered twice, %d with each once", calls[1], calls[0])
 	}
 }
+
+// Google's words on a call of ours, such as that it takes no token or misses
+// something, are not about the user who asked, nor about what they sent.
+func TestWhatGoogleSaysOfACallIsNotSaidOfTheUser(t *testing.T) {
+	t.Parallel()
+	run(t, twoWithPlatform(), nil, func(y *system) {
+		y.wantSuccess(y.complete(), 2, 2)
+		selected := map[string]any{"selected_project_ids": []string{"project-001"}}
+		access := map[string]any{"projects": []any{map[string]any{"projectId": "project-002", "enabled": false}}}
+		for said, want := range map[int]int{400: 409, 401: 503, 403: 403, 404: 409, 409: 503, 412: 409} {
+			if err := y.Google.AddFault(google.Fault{Method: "cloudresourcemanager.*", Code: said}); err != nil {
+				t.Fatal(err)
+			}
+			y.call(want, http.MethodGet, "/api/gcp/projects", nil, nil)
+			y.call(want, http.MethodPost, "/gcp/setup/plan", nil, nil)
+			y.call(want, http.MethodPost, "/gcp/post-auth-retry", selected, nil)
+			code := map[int]string{409: "failed_precondition", 503: "unavailable", 403: "forbidden"}[want]
+			if body := y.call(http.StatusMultiStatus, http.MethodPost, "/api/gcp/sa-project-access", access, nil); !strings.Contains(body, `"code":"`+code+`"`) {
+				t.Errorf("after Google's %d access was answered %s, want %s", said, body, code)
+			}
+			y.Google.ClearFaults()
+		}
+	})
+}

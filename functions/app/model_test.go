@@ -19,6 +19,7 @@ import (
 
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/firestore"
@@ -43,8 +44,15 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	var err error
+	if contract, err = functionstest.Load(); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
+
+// contract is what every exchange with the program is held to.
+var contract *functionstest.Contract
 
 // trouble is one thing that goes wrong: at the nth call of a function to a part
 // of the world, from the beginning.

@@ -179,7 +179,7 @@ func (w *world) start() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.handler = a.Handler("")
+	p.handler = contract.Watch(w.complain).Handler(a.Handler(""))
 	return p, nil
 }
 

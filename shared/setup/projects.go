@@ -169,7 +169,7 @@ func (s *Service) changeAccess(ctx context.Context, c *connect.Connection, chang
 		if connect.CodeOf(err) == connect.NeedsReauth {
 			return err
 		}
-		change.Err = accessError(change.ID, err) // kept beside its project
+		change.Err = s.noted(ctx, c, accessError(change.ID, err)) // kept beside its project
 		return nil
 	})
 }

@@ -230,10 +230,18 @@ func (s *Service) find(ctx context.Context, c *connect.Connection, selected []st
 	return found, nil
 }
 
-// noted records on the connection that the user must consent again, if that is
-// what err says.
+// noted says what an error of Google's means for the user who asked: that Google
+// did not take a token does not make them unauthenticated here, nor is what
+// Google misses or takes for wrong something that they had sent. If it says that
+// they must consent again, that is recorded on the connection.
 func (s *Service) noted(ctx context.Context, c *connect.Connection, err error) error {
-	if connect.CodeOf(err) != connect.NeedsReauth {
+	switch connect.CodeOf(err) {
+	case connect.Unauthenticated, connect.Conflict: // which pass, see retryable
+		return connect.Errorf(connect.Unavailable, "%s", connect.MessageOf(err)).Because(err)
+	case connect.Invalid, connect.NotFound:
+		return connect.Errorf(connect.Precondition, "%s", connect.MessageOf(err)).Because(err)
+	case connect.NeedsReauth:
+	default:
 		return err
 	}
 	_, storeErr := s.Store.UpdateConnection(ctx, c.UserID, func(now *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
