@@ -21,7 +21,7 @@ dev: ## run the whole system on this machine until Ctrl-C (BACKENDS=real: likewi
 # they are skipped, which is said at the end; with CI set they fail.
 test: lint ## check formatting, vet, lint, and run every test and each fuzz target briefly
 	@skipped=$$(mktemp) && trap 'rm -f "$$skipped"' EXIT && \
-		SKIPPED_TESTS=$$skipped go test -race -timeout 20m ./... && \
+		SKIPPED_TESTS=$$skipped go test -race -timeout 40m ./... && \
 		$(MAKE) --no-print-directory schedules fuzz FUZZTIME=5s && \
 		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
 
