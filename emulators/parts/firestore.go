@@ -48,11 +48,24 @@ func StartFirestore(ctx context.Context, address, logs string) (*Firestore, erro
 	if err != nil {
 		return nil, err
 	}
-	if address == "" {
+	if address != "" {
+		return startFirestore(ctx, program, address, logs)
+	}
+	// Another program may take a port that is free now before the emulator does,
+	// which takes a second to begin.
+	for tries := 1; ; tries++ {
 		if address, err = freeAddress(ctx); err != nil {
 			return nil, err
 		}
+		f, err := startFirestore(ctx, program, address, logs)
+		if err == nil || tries == 3 || ctx.Err() != nil {
+			return f, err
+		}
 	}
+}
+
+// startFirestore starts the program at an address.
+func startFirestore(ctx context.Context, program, address, logs string) (*Firestore, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address of the Firestore emulator: %w", err)
