@@ -9,8 +9,12 @@ import (
 func (c *Config) Real() bool { return c.Backends == "real" }
 
 // queueName is the full name of a queue
-// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
-var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/[A-Za-z0-9-]+$`)
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues),
+// whose last part has maxQueueID letters at most. (Counting in the expression would
+// make it slow to compile, at every start.)
+var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/([A-Za-z0-9-]+)$`)
+
+const maxQueueID = 100
 
 // validateBackends reports what is wrong with where state, tokens and tasks are.
 func (c *Config) validateBackends(fault func(variable, format string, args ...any)) {
@@ -38,17 +42,21 @@ func (c *Config) validateBackends(fault func(variable, format string, args ...an
 }
 
 func (c *Config) validateQueue(fault func(variable, format string, args ...any)) {
-	if !queueName.MatchString(c.TaskQueue) {
-		fault("CLOUD_TASKS_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_QUEUE", c.TaskQueue))
-	}
-	if c.DiscoveryQueue != "" && !queueName.MatchString(c.DiscoveryQueue) {
-		fault("CLOUD_TASKS_DISCOVERY_QUEUE", "is %q, must be projects/P/locations/L/queues/Q", c.show("CLOUD_TASKS_DISCOVERY_QUEUE", c.DiscoveryQueue))
+	c.checkQueue(fault, "CLOUD_TASKS_QUEUE", c.TaskQueue)
+	if c.DiscoveryQueue != "" {
+		c.checkQueue(fault, "CLOUD_TASKS_DISCOVERY_QUEUE", c.DiscoveryQueue)
 	}
 	if c.TaskServiceAccount == "" && (c.TasksEmulator == "" || c.Auth != AuthLocal) { // an emulator's tasks may do without
 		fault("TASK_SERVICE_ACCOUNT", "is missing: it is the email of the service account in whose name tasks are delivered")
 	}
 	if c.TaskTarget == "" && c.TasksEmulator == "" {
 		fault("TASK_TARGET", "is missing: it is where Cloud Tasks reaches a step function, with {function} for its name")
+	}
+}
+
+func (c *Config) checkQueue(fault func(variable, format string, args ...any), variable, name string) {
+	if parts := queueName.FindStringSubmatch(name); parts == nil || len(parts[1]) > maxQueueID {
+		fault(variable, "is %q, must be projects/P/locations/L/queues/Q", c.show(variable, name))
 	}
 }
 

@@ -116,6 +116,7 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 		"an unknown backend":             {map[string]string{"BACKENDS": "cloud"}, "BACKENDS is \"cloud\""},
 		"real without a project":         {backends("GOOGLE_CLOUD_PROJECT", ""), "GOOGLE_CLOUD_PROJECT is missing"},
 		"a queue without a place":        {backends("CLOUD_TASKS_DISCOVERY_QUEUE", "discoveries"), "CLOUD_TASKS_DISCOVERY_QUEUE is \"discoveries\""},
+		"a queue with too long a name":   {backends("CLOUD_TASKS_QUEUE", "projects/aurora/locations/europe-west1/queues/"+strings.Repeat("q", 101)), "CLOUD_TASKS_QUEUE"},
 		"real without a queue":           {backends("CLOUD_TASKS_QUEUE", "setups"), "CLOUD_TASKS_QUEUE is \"setups\""},
 		"tasks in nobody's name":         {backends("TASK_SERVICE_ACCOUNT", ""), "TASK_SERVICE_ACCOUNT is missing"},
 		"tasks to nowhere":               {backends("TASK_TARGET", ""), "TASK_TARGET is missing"},
