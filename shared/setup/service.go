@@ -106,13 +106,14 @@ func (s *Service) Restart(ctx context.Context, userID string, selected []string)
 	if err := s.idle(ctx, c); err != nil {
 		return nil, err // before Google is asked for anything
 	}
-	var billing map[string]bool // read now, and not again by the first step
+	billing := map[string]bool{} // what is read now is not read again by the first step
 	if len(selected) > 0 {
-		found, err := s.find(ctx, c, selected)
-		if err != nil {
+		if _, err := s.find(ctx, c, selected); err != nil {
 			return nil, err
 		}
-		billing = found.billed()
+		for _, id := range selected {
+			billing[id] = true // or find had refused it
+		}
 	}
 	return s.begin(ctx, c, func(_ *connect.Connection, made, current *connect.Setup) error {
 		made.Selected, made.Billing = selected, billing

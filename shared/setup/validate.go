@@ -132,17 +132,6 @@ func (f *foundProjects) warnings() []connect.Warning {
 	return warnings
 }
 
-// billed is what is known of the projects' billing.
-func (f *foundProjects) billed() map[string]bool {
-	known := map[string]bool{}
-	for id, b := range f.billing {
-		if b.err == nil {
-			known[id] = b.enabled
-		}
-	}
-	return known
-}
-
 // refs are the eligible projects that a person is shown to choose from.
 func (f *foundProjects) refs() []connect.ProjectRef {
 	var refs []connect.ProjectRef
