@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 TOOL := go tool -modfile=.tools/go.mod
+TFLINT := go tool -modfile=.tools/tflint/go.mod tflint --chdir=terraform --recursive --config="$(CURDIR)/terraform/.tflint.hcl"
 
 .PHONY: help demo dev test model schedules bench load soak lint terraform fuzz image push smoke
 
@@ -27,11 +28,10 @@ test: lint ## check formatting, vet, lint, and run every test and each fuzz targ
 
 lint: ## golangci-lint, which includes vet and formatting, and tflint
 	$(TOOL) golangci-lint run ./...
-	go tool -modfile=.tools/tflint/go.mod tflint --chdir=terraform --recursive --config="$(CURDIR)/terraform/.tflint.hcl"
+	$(TFLINT)
 
 terraform: ## check and test the deployment, and plan its examples (TERRAFORM_PROVIDER=registry: with the real provider)
-	terraform fmt -check -recursive terraform
-	go tool -modfile=.tools/tflint/go.mod tflint --chdir=terraform --recursive --config="$(CURDIR)/terraform/.tflint.hcl"
+	$(TFLINT)
 	go test -count=1 ./terraform
 
 # 0: another one each time
