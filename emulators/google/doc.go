@@ -36,11 +36,12 @@
 //	action   allow or deny
 //
 // or in process by [Server.Authorize]. Conditions are evaluated where they
-// compare request.time, and others not (see conditionsHold); deny policies, custom roles as resources, delegation chains,
-// partial responses (fields=), organization policies of folders and
-// organizations (but as given in the scenario), tags and request filters beyond
-// the simple are missing. Searches for assets ignore orderBy and readMask, and
-// setIamPolicy its update mask: audit configurations are accepted and not kept.
+// compare request.time, and others not (see conditionsHold); deny policies,
+// custom roles as resources, delegation chains, wildcards in fields=,
+// organization policies of folders and organizations (but as given in the
+// scenario), tags and request filters beyond the simple are missing. Searches for
+// assets ignore orderBy and readMask, and setIamPolicy its update mask: audit
+// configurations are accepted and not kept.
 // These answers are not recorded anywhere and are guesses: creating an account
 // where iam.disableServiceAccountCreation is enforced (400
 // FAILED_PRECONDITION), a token of a disabled account (400

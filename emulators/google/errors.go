@@ -1,7 +1,6 @@
 package google
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -150,18 +149,22 @@ func (e *apiError) body(withErrors bool) any {
 	return map[string]any{"error": out}
 }
 
-// writeJSON answers with the headers that Google's front ends send.
 func writeJSON(w http.ResponseWriter, code int, body any) {
+	encoded, err := render(body, nil)
+	if err != nil {
+		code, encoded = err.code, []byte(`{"error":{"code":500,"message":"Internal error encountered.","status":"INTERNAL"}}`)
+	}
+	writeEncoded(w, code, encoded)
+}
+
+// writeEncoded answers with the headers that Google's front ends send.
+func writeEncoded(w http.ResponseWriter, code int, encoded []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=UTF-8")
 	h.Set("Vary", "Origin, X-Origin, Referer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "SAMEORIGIN")
 	h.Set("Cache-Control", "private")
-	encoded, err := json.MarshalIndent(body, "", "  ")
-	if err != nil {
-		code, encoded = http.StatusInternalServerError, []byte(`{"error":{"code":500,"message":"Internal error encountered.","status":"INTERNAL"}}`)
-	}
 	w.WriteHeader(code)
 	w.Write(append(encoded, '\n')) // a client that has gone needs no answer
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -231,10 +230,11 @@ func (c *call) answer() (status int, write func(http.ResponseWriter)) {
 	if err != nil {
 		return err.code, func(w http.ResponseWriter) { writeError(w, err, c.m.api.withErrors) }
 	}
-	if raw, err := json.Marshal(body); err == nil {
-		body = json.RawMessage(raw) // within the lock: the answer may share state
+	rendered, err := render(body, c.r.URL.Query()) // within the lock: the answer may share state
+	if err != nil {
+		return err.code, func(w http.ResponseWriter) { writeError(w, err, c.m.api.withErrors) }
 	}
-	return http.StatusOK, func(w http.ResponseWriter) { writeJSON(w, http.StatusOK, body) }
+	return http.StatusOK, func(w http.ResponseWriter) { writeEncoded(w, http.StatusOK, rendered) }
 }
 
 // run checks in Google's order: credentials, scope, quota project, API

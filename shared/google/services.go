@@ -18,7 +18,12 @@ import (
 // not be polled.
 const noopOperation = "operations/noop.DONE_OPERATION"
 
-// DisabledAPIs implements setup.Cloud.
+// operationFields are what is read of an operation, which names each of its APIs
+// again in its metadata.
+const operationFields = "name,done,error,response"
+
+// DisabledAPIs implements setup.Cloud. Of each API its configuration is left out,
+// which is hundreds of times as long as its name.
 func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []string) ([]string, error) {
 	if len(apis) == 0 {
 		return nil, nil
@@ -28,7 +33,7 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 		names[i] = "projects/" + projectID + "/services/" + api
 	}
 	answer, err := do(ctx, c, serviceUsage.rpc("services.batchGet"), projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
-		return c.services.BatchGet("projects/" + projectID).Names(names...).Context(ctx)
+		return c.services.BatchGet("projects/" + projectID).Names(names...).Fields("services(name,state)").Context(ctx)
 	})
 	if err != nil {
 		return nil, err
@@ -57,9 +62,9 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 	}
 	operation, err := do(ctx, c, method, projectID, "enable APIs in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
 		if len(apis) == 1 {
-			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Context(ctx)
+			return c.services.Enable("projects/"+projectID+"/services/"+apis[0], &serviceusage.EnableServiceRequest{}).Fields(operationFields).Context(ctx)
 		}
-		return c.services.BatchEnable("projects/"+projectID, &serviceusage.BatchEnableServicesRequest{ServiceIds: apis}).Context(ctx)
+		return c.services.BatchEnable("projects/"+projectID, &serviceusage.BatchEnableServicesRequest{ServiceIds: apis}).Fields(operationFields).Context(ctx)
 	})
 	switch {
 	case err != nil:
@@ -107,7 +112,7 @@ func listed(failed map[string]string) string {
 // Operation implements setup.Cloud.
 func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Operation, error) {
 	operation, err := do(ctx, c, serviceUsage.rpc("operations.get"), projectID, "read operation in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
-		return c.operations.Get(name).Context(ctx)
+		return c.operations.Get(name).Fields(operationFields).Context(ctx)
 	})
 	if err != nil {
 		return setup.Operation{}, err
