@@ -20,8 +20,9 @@ import (
 // that knows it.
 //
 // Version 2 has StallsAt in setups and discoveries, LeftAt and BusyUntil in
-// connections, and random paths of tokens.
-const SchemaVersion = 2
+// connections, and random paths of tokens. Version 3 has the projects of a
+// connection compressed.
+const SchemaVersion = 3
 
 // LoginLifetime is how long a login may take between POST /login and Google's
 // callback, and again how long a grant waits to be confirmed.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"cloud.google.com/go/firestore"
+
 	"gcpconnect/shared/connect"
 )
 
@@ -22,6 +24,27 @@ func (s *Store) Connection(ctx context.Context, userID string) (*connect.Connect
 
 func (s *Store) openConnection(t *transaction, userID string) (*working[*connect.Connection], error) {
 	c, _, err := open(t, s.connection(userID), &connect.Connection{UserID: userID}, decodeConnection, encodeConnection)
+	return c, err
+}
+
+// openLean opens the user's connection without its projects, which stay as they
+// are.
+func (s *Store) openLean(t *transaction, userID string) (*working[*connect.Connection], error) {
+	var bulk []byte
+	decode := func(snapshot *firestore.DocumentSnapshot) (c *connect.Connection, err error) {
+		if c, bulk, err = decodeLean(snapshot); err != nil {
+			return nil, err
+		}
+		if bulk == nil { // an earlier schema's
+			if bulk, err = pack(c.Projects); err != nil {
+				return nil, unreadable(snapshot, err)
+			}
+		}
+		c.Projects = nil
+		return c, nil
+	}
+	encode := func(c *connect.Connection, tx string) (any, error) { return connectionWith(c, tx, bulk), nil }
+	c, _, err := open(t, s.connection(userID), &connect.Connection{UserID: userID}, decode, encode)
 	return c, err
 }
 

@@ -20,12 +20,13 @@ func (s *Store) StalledDiscoveries(ctx context.Context, before time.Time, limit 
 	return early(ctx, s.client.CollectionGroup("discoveries").Query, "StallsAt", before, limit, decodeDiscovery)
 }
 
-// UpdateDiscovery runs fn over the user's connection and a project's discovery.
+// UpdateDiscovery runs fn over the user's connection, without its
+// projects, and a project's discovery.
 func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, fn func(c *connect.Connection, d *connect.Discovery) error) (*connect.Connection, *connect.Discovery, error) {
 	var c *working[*connect.Connection]
 	var d *working[*connect.Discovery]
 	err := s.transact(ctx, "update discovery", func(t *transaction) (err error) {
-		if c, err = s.openConnection(t, userID); err != nil {
+		if c, err = s.openLean(t, userID); err != nil {
 			return err
 		}
 		ref, zero := s.below(userID, "discoveries").Doc(name(projectID)), &connect.Discovery{UserID: userID, ProjectID: projectID}

@@ -24,6 +24,9 @@ import (
 type connectionDocument struct {
 	connect.Connection
 	Tx string
+	// Bulk are the projects, as in a setup. Documents before schema version 3 have
+	// them as fields.
+	Bulk []byte
 }
 
 type loginDocument struct {
@@ -58,18 +61,38 @@ func encodeSetup(s *connect.Setup, tx string) (any, error) {
 	if !s.ExpireAt.IsZero() {
 		d.ExpireAt = &s.ExpireAt
 	}
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
 	many := bulk{Selected: s.Selected, Billing: s.Billing, Eligible: s.Eligible, Projects: s.Projects, Warnings: s.Warnings}
-	if err := json.NewEncoder(w).Encode(many); err != nil {
-		return nil, fmt.Errorf("encode the projects of setup %q: %w", s.ID, err)
+	var err error
+	if d.Bulk, err = pack(many); err != nil {
+		return nil, fmt.Errorf("setup %q: %w", s.ID, err)
 	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("compress the projects of setup %q: %w", s.ID, err)
-	}
-	d.Bulk = packed.Bytes()
 	d.Selected, d.Billing, d.Eligible, d.Projects, d.Warnings = nil, nil, nil, nil, nil
 	return d, nil
+}
+
+// pack encodes what grows with the projects.
+func pack(v any) ([]byte, error) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the projects: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compress the projects: %w", err)
+	}
+	return packed.Bytes(), nil
+}
+
+// unpack decodes what pack encoded.
+func unpack(packed []byte, v any) error {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return fmt.Errorf("decompress the projects: %w", err)
+	}
+	if err := json.NewDecoder(io.LimitReader(r, 64<<20)).Decode(v); err != nil {
+		return fmt.Errorf("decode the projects: %w", err)
+	}
+	return nil
 }
 
 // dataTo decodes a document into v. A document of a later release is left to
@@ -104,13 +127,9 @@ func decodeSetup(snapshot *firestore.DocumentSnapshot) (*connect.Setup, error) {
 	if d.ExpireAt != nil {
 		d.Setup.ExpireAt = *d.ExpireAt
 	}
-	r, err := gzip.NewReader(bytes.NewReader(d.Bulk))
-	if err != nil {
-		return nil, unreadable(snapshot, fmt.Errorf("decompress the projects: %w", err))
-	}
 	var many bulk
-	if err := json.NewDecoder(io.LimitReader(r, 64<<20)).Decode(&many); err != nil {
-		return nil, unreadable(snapshot, fmt.Errorf("decode the projects: %w", err))
+	if err := unpack(d.Bulk, &many); err != nil {
+		return nil, unreadable(snapshot, err)
 	}
 	d.Selected, d.Billing, d.Eligible, d.Projects, d.Warnings = many.Selected, many.Billing, many.Eligible, many.Projects, many.Warnings
 	return &d.Setup, nil
@@ -198,15 +217,41 @@ func decodeLogin(snapshot *firestore.DocumentSnapshot) (*connect.Login, error) {
 }
 
 func encodeConnection(c *connect.Connection, tx string) (any, error) {
-	return connectionDocument{*c, tx}, nil
+	bulk, err := pack(c.Projects)
+	if err != nil {
+		return nil, fmt.Errorf("connection: %w", err)
+	}
+	return connectionWith(c, tx, bulk), nil
+}
+
+// connectionWith is a connection as it is stored, with its projects packed.
+func connectionWith(c *connect.Connection, tx string, bulk []byte) connectionDocument {
+	d := connectionDocument{Connection: *c, Tx: tx, Bulk: bulk}
+	d.Projects = nil
+	return d
 }
 
 func decodeConnection(snapshot *firestore.DocumentSnapshot) (*connect.Connection, error) {
+	c, bulk, err := decodeLean(snapshot)
+	if err != nil || bulk == nil {
+		return c, err
+	}
+	if err := unpack(bulk, &c.Projects); err != nil {
+		return nil, unreadable(snapshot, err)
+	}
+	return c, nil
+}
+
+// decodeLean leaves the projects packed; an earlier schema had none of that.
+func decodeLean(snapshot *firestore.DocumentSnapshot) (c *connect.Connection, bulk []byte, err error) {
 	d := new(connectionDocument)
 	if err := dataTo(snapshot, d); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &d.Connection, nil
+	if d.Bulk == nil {
+		d.Version = connect.SchemaVersion // of what is written of it
+	}
+	return &d.Connection, d.Bulk, nil
 }
 
 func decodeChange(snapshot *firestore.DocumentSnapshot) (c connect.Change, err error) {

@@ -52,13 +52,14 @@ func testFields(t *testing.T, emulator string) {
 		return nil
 	})
 	must(err)
+	testEarlierConnection(t, s, raw)
 	for path, want := range map[string][]string{
 		"logins/" + connect.Hash("state"): {
 			"BrowserHash", "ConfirmHash", "ConfirmedAt", "ConsumedAt", "CreatedAt", "Email", "ExpireAt", "ID", "Name", "OrgID", "ParkedAt",
 			"ReleasedAt", "Scopes", "StateHash", "Subject", "Tx", "UserID", "Version",
 		},
 		"connections/user": {
-			"Accounts", "BusyUntil", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
+			"Accounts", "Bulk", "BusyUntil", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
 			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
 		},
 		"setups/setup": {
@@ -86,6 +87,54 @@ func testFields(t *testing.T, emulator string) {
 		}
 		if path == "setups/setup" && (snapshot.Data()["ExpireAt"] != nil || snapshot.Data()["Projects"] != nil) {
 			t.Errorf("a setup without end is stored with %v: the TTL policy deletes what has a time, and projects belong into Bulk", snapshot.Data())
+		}
+	}
+}
+
+// testEarlierConnection: before schema version 3 a connection had its projects as
+// fields, and whoever writes it keeps them.
+func testEarlierConnection(t *testing.T, s *store.Store, raw *firestore.Client) {
+	t.Helper()
+	ctx := t.Context()
+	projects := []connect.ConnectedProject{{ID: "p", Number: "1", Name: "P", Enabled: true}, {ID: "q"}}
+	for _, write := range []func() error{
+		func() error { return nil },
+		func() error {
+			_, _, err := s.UpdateDiscovery(ctx, "earlier", "p", func(c *connect.Connection, _ *connect.Discovery) error {
+				c.NeedsReauth = true
+				return nil
+			})
+			return err
+		},
+		func() error {
+			_, err := s.UpdateConnection(ctx, "earlier", func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
+				c.Email = "other@example.com"
+				return nil, nil
+			})
+			return err
+		},
+	} {
+		stored := connect.Connection{UserID: "earlier", Generation: 1, Projects: projects, Version: 2}
+		if _, err := raw.Doc("connections/earlier").Set(ctx, stored); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Connection(ctx, "earlier")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(projects, c.Projects); diff != "" {
+			t.Errorf("projects of an earlier schema (-want +got):\n%s", diff)
+		}
+		snapshot, err := raw.Doc("connections/earlier").Get(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := c.NeedsReauth || c.Email != ""
+		if version := snapshot.Data()["Version"]; written != (version == int64(connect.SchemaVersion)) {
+			t.Errorf("after a write (%t) the connection is of version %v", written, version)
 		}
 	}
 }

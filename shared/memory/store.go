@@ -209,13 +209,32 @@ func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Disco
 	return all, nil
 }
 
-// UpdateDiscovery runs fn over the user's connection and a project's discovery.
+// openLean begins work on the user's connection without its projects, which stay
+// as they are. s.mu is held.
+func (s *Store) openLean(userID string) *working[*connect.Connection] {
+	whole := s.connections.rows[userID].doc
+	if whole == nil {
+		return s.connections.open(userID, &connect.Connection{UserID: userID})
+	}
+	lean := *whole
+	lean.Projects = nil
+	return &working[*connect.Connection]{
+		table: &s.connections, key: userID, revision: s.connections.rows[userID].revision, before: &lean, doc: lean.Clone(),
+		whole: func(c *connect.Connection) *connect.Connection {
+			c.Projects = whole.Projects
+			return c
+		},
+	}
+}
+
+// UpdateDiscovery runs fn over the user's connection, without its projects, and a
+// project's discovery.
 func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, fn func(c *connect.Connection, d *connect.Discovery) error) (*connect.Connection, *connect.Discovery, error) {
 	var c *working[*connect.Connection]
 	var d *working[*connect.Discovery]
 	err := s.transact(ctx,
 		func() (int, error) {
-			c = s.connections.open(userID, &connect.Connection{UserID: userID})
+			c = s.openLean(userID)
 			d = s.user(userID).discoveries.open(projectID, &connect.Discovery{UserID: userID, ProjectID: projectID})
 			return 2, nil
 		},

@@ -69,6 +69,8 @@ type working[T cloner[T]] struct {
 	revision int64 // that was read; 0: there was none
 	before   T     // as it was read
 	doc      T     // for the closure to change
+	// whole puts back what the closure does not get to see; nil: it sees all.
+	whole func(T) T
 }
 
 func (w *working[T]) stale() bool { return w.table.rows[w.key].revision != w.revision }
@@ -82,7 +84,11 @@ func (w *working[T]) save() bool {
 		t.rows = map[string]row[T]{}
 	}
 	t.last++
-	t.rows[w.key] = row[T]{doc: w.doc.Clone(), revision: t.last}
+	stored := w.doc.Clone()
+	if w.whole != nil {
+		stored = w.whole(stored)
+	}
+	t.rows[w.key] = row[T]{doc: stored, revision: t.last}
 	return true
 }
 

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"gcpconnect/shared/connect"
 )
 
@@ -126,83 +124,77 @@ var errTimeUp = errors.New("the step's time is up")
 // work that a retry cannot mend (or of the last delivery) is recorded in the
 // project; it never touches another project.
 func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work func(context.Context, *connect.Project) error) error {
-	whole := ctx
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(concurrency)
 	var failed, wait error // under r.mu
 	done := 0              // under r.mu: projects that came through
 	over := false          // under r.mu: an error has ended the whole step
+	// conclude puts what became of the work into the setup.
+	conclude := func(about context.Context, i int, p connect.Project, err error) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if away := paced(err); away > 0 {
+			r.turned = min(cmp.Or(r.turned, away), away)
+			err = Later(away)
+		}
+		again, isLater := errors.AsType[later](err)
+		switch {
+		case over:
+			return nil // what the cancellation made of this project says nothing about it
+		case connect.CodeOf(err) == connect.NeedsReauth:
+			over = true
+			return err
+		case errors.Is(err, errTimeUp):
+			wait = Later(0)
+			return nil
+		case isLater:
+			if before, ok := errors.AsType[later](wait); !ok || before.after > again.after {
+				wait = again
+			}
+		case err != nil && retryable(err) && (!r.last || ctx.Err() != nil):
+			failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
+		case err != nil:
+			p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
+			r.log.WarnContext(about, "project failed", "error", err)
+			done++
+			r.ledger.settle(p.ID)
+		default:
+			done++
+			r.ledger.settle(p.ID)
+		}
+		r.Setup.Projects[i] = p
+		return nil
+	}
 	// In a new order each time: projects that are slow or never ready cannot
 	// keep the ones behind them from being reached.
-	for _, i := range rand.Perm(len(r.Setup.Projects)) { //nolint:gosec // an order that spreads work, and no secret
+	order := rand.Perm(len(r.Setup.Projects)) //nolint:gosec // an order that spreads work, and no secret
+	err := concurrently(ctx, len(order), func(ctx context.Context, at int) error {
+		i := order[at]
 		r.mu.Lock()
 		p := r.Setup.Projects[i].Clone()
 		r.mu.Unlock()
-		if !wants(&p) {
-			continue
-		}
-		ctx := connect.About(ctx, slog.String("project", p.ID))
-		// conclude puts what became of the work into the setup.
-		conclude := func(err error) error {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if away := paced(err); away > 0 {
-				r.turned = min(cmp.Or(r.turned, away), away)
-				err = Later(away)
-			}
-			again, isLater := errors.AsType[later](err)
-			switch {
-			case over:
-				return nil // what the cancellation made of this project says nothing about it
-			case connect.CodeOf(err) == connect.NeedsReauth:
-				over = true
-				return err
-			case errors.Is(err, errTimeUp):
-				wait = Later(0)
-				return nil
-			case isLater:
-				if before, ok := errors.AsType[later](wait); !ok || before.after > again.after {
-					wait = again
-				}
-			case err != nil && retryable(err) && (!r.last || whole.Err() != nil):
-				failed = errors.Join(failed, fmt.Errorf("%s in project %s: %w", r.Setup.Step, p.ID, err))
-			case err != nil:
-				p.Fail(r.Setup.Step, connect.ProjectError{Code: connect.CodeOf(err), Message: connect.MessageOf(err)})
-				r.log.WarnContext(ctx, "project failed", "error", err)
-				done++
-				r.ledger.settle(p.ID)
-			default:
-				done++
-				r.ledger.settle(p.ID)
-			}
-			r.Setup.Projects[i] = p
+		if !wants(&p) || ctx.Err() != nil || r.mustWait() {
 			return nil
 		}
-		group.Go(func() error {
-			if ctx.Err() != nil || r.mustWait() {
-				return nil
-			}
-			err := errTimeUp
-			if time.Now().Before(r.leaveAt) {
-				err = safely(func() error { return work(ctx, &p) })
-			}
-			if err := conclude(err); err != nil {
-				return err
-			}
-			err = r.checkpoint(ctx)
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if over { // which is why the checkpoint was cut off
-				return nil
-			}
-			over = err != nil
+		ctx = connect.About(ctx, slog.String("project", p.ID))
+		err := errTimeUp
+		if time.Now().Before(r.leaveAt) {
+			err = safely(func() error { return work(ctx, &p) })
+		}
+		if err := conclude(ctx, i, p, err); err != nil {
 			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+		}
+		err = r.checkpoint(ctx)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if over { // which is why the checkpoint was cut off
+			return nil
+		}
+		over = err != nil
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := whole.Err(); err != nil { // some were not begun
+	if err := ctx.Err(); err != nil { // some were not begun
 		return errCutOff(errors.Join(err, failed))
 	}
 	if failed != nil {

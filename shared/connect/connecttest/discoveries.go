@@ -37,11 +37,13 @@ var discoveryCases = []storeCase{
 	{"a new user has no discoveries", func(t *testing.T, s connect.Store) {
 		wantDiscoveries(t, s, newUser())
 	}},
-	{"the closure gets a zero discovery with the two IDs, and the connection as it is stored", func(t *testing.T, s connect.Store) {
+	{"the closure gets a zero discovery with the two IDs, and the connection as it is stored but for its projects", func(t *testing.T, s connect.Store) {
 		user := newUser()
 		id := begin(t, s, user)
 		_, _, err := s.UpdateDiscovery(t.Context(), user, "project", func(c *connect.Connection, d *connect.Discovery) error {
-			equal(t, "the connection", c, newConnection(user, id))
+			want := newConnection(user, id)
+			want.Projects = nil
+			equal(t, "the connection", c, want)
 			equal(t, "a new discovery", d, &connect.Discovery{UserID: user, ProjectID: "project"})
 			return nil
 		})
@@ -57,6 +59,26 @@ var discoveryCases = []storeCase{
 		_, err = s.Connection(t.Context(), user)
 		wantCode(t, "reading a connection that was not written", err, connect.NotFound)
 	}},
+	{"the connection's projects stay, whatever the closure does to it", func(t *testing.T, s connect.Store) {
+		user := newUser()
+		id := begin(t, s, user)
+		want := newConnection(user, id)
+		for _, change := range []func(*connect.Connection){
+			func(*connect.Connection) {},
+			func(c *connect.Connection) { c.NeedsReauth = !c.NeedsReauth },
+			func(c *connect.Connection) { *c = connect.Connection{UserID: user, SetupID: id, Version: c.Version} },
+			func(c *connect.Connection) { c.Projects = []connect.ConnectedProject{{ID: "of nobody"}} },
+		} {
+			change(want)
+			_, _, err := s.UpdateDiscovery(t.Context(), user, "project", func(c *connect.Connection, _ *connect.Discovery) error {
+				change(c)
+				return nil
+			})
+			ok(t, err)
+			want.Projects = newConnection(user, id).Projects
+			wantConnection(t, s, want)
+		}
+	}},
 	{"both are written, with every field, and returned as written", func(t *testing.T, s connect.Store) {
 		user := newUser()
 		id := begin(t, s, user)
@@ -68,7 +90,9 @@ var discoveryCases = []storeCase{
 		ok(t, err)
 		connection := newConnection(user, id)
 		connection.Generation++
-		equal(t, "the returned connection", c, connection)
+		lean := *connection
+		lean.Projects = nil
+		equal(t, "the returned connection", c, &lean)
 		equal(t, "the returned discovery", d, newDiscovery(user, "project"))
 		wantConnection(t, s, connection)
 		wantDiscoveries(t, s, user, *newDiscovery(user, "project"))
