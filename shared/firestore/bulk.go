@@ -8,10 +8,12 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// saveByID writes documents of a collection of the user's, each under the ID
-// that encode returns with it. Of several with the same ID the last counts.
+// saveByID writes documents of a collection of the user's, each by itself and
+// under the ID that encode returns with it: a batch that failed half-way is
+// written again by whoever asked for it. Of several with the same ID the last
+// counts.
 func saveByID[T any](ctx context.Context, s *Store, userID, collection string, values []T, encode func(T) (id string, document any)) error {
-	documents := map[string]any{}
+	documents := make(map[string]any, len(values))
 	for _, v := range values {
 		id, document := encode(v)
 		if id == "" {
@@ -19,22 +21,12 @@ func saveByID[T any](ctx context.Context, s *Store, userID, collection string, v
 		}
 		documents[name(id)] = document
 	}
-	refs := map[*firestore.DocumentRef]any{}
-	for id, document := range documents {
-		refs[s.below(userID, collection).Doc(id)] = document
-	}
-	return s.saveAll(ctx, "save "+collection, refs)
-}
-
-// saveAll writes documents, each by itself: a batch that failed half-way is
-// written again by whoever asked for it. Of two with the same name the later
-// stands.
-func (s *Store) saveAll(ctx context.Context, what string, documents map[*firestore.DocumentRef]any) error {
 	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
 	defer cancel()
-	return s.inBulk(ctx, what, func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error {
-		for ref, document := range documents {
-			job, err := w.Set(ref, document)
+	below := s.below(userID, collection)
+	return s.inBulk(ctx, "save "+collection, func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error {
+		for name, document := range documents {
+			job, err := w.Set(below.Doc(name), document)
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,7 @@ import (
 
 // SaveChanges writes entries of the user's ledger.
 func (s *Store) SaveChanges(ctx context.Context, userID string, changes []connect.Change) error {
-	return saveByID(ctx, s, userID, "changes", changes, func(c connect.Change) (string, any) { return c.ID, c })
+	return saveByID(ctx, s, userID, "changes", changes, func(c connect.Change) (string, any) { return c.ID, changeDocument(c) })
 }
 
 // Changes returns a page of the user's ledger, newest first. Those of the same

@@ -254,6 +254,27 @@ func decodeLean(snapshot *firestore.DocumentSnapshot) (c *connect.Connection, bu
 	return &d.Connection, d.Bulk, nil
 }
 
-func decodeChange(snapshot *firestore.DocumentSnapshot) (c connect.Change, err error) {
-	return c, dataTo(snapshot, &c)
+// changeDocument is an entry of the ledger as it is stored: without what is
+// empty, because a setup writes a hundred a project, and each field costs.
+type changeDocument struct {
+	ID        string
+	UserID    string
+	SetupID   string `firestore:",omitempty"`
+	ProjectID string `firestore:",omitempty"`
+	Kind      connect.ChangeKind
+	Target    string
+	Role      string `firestore:",omitempty"`
+	Member    string `firestore:",omitempty"`
+	Before    string `firestore:",omitempty"`
+	State     connect.ChangeState
+	PlannedAt time.Time
+	DoneAt    time.Time `firestore:",omitempty"`
+	UndoneAt  time.Time `firestore:",omitempty"`
+	Version   int
+}
+
+func decodeChange(snapshot *firestore.DocumentSnapshot) (connect.Change, error) {
+	var d changeDocument
+	err := dataTo(snapshot, &d)
+	return connect.Change(d), err
 }

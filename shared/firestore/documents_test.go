@@ -45,7 +45,10 @@ func testFields(t *testing.T, emulator string) {
 		return &connect.Setup{ID: "setup", UserID: "user", Projects: []connect.Project{{ID: "p"}}}, nil
 	})
 	must(err)
-	must(s.SaveChanges(ctx, "user", []connect.Change{{ID: "change"}}))
+	at := time.Now()
+	must(s.SaveChanges(ctx, "user", []connect.Change{{ID: "change"}, {
+		ID: "whole", SetupID: "s", ProjectID: "p", Role: "r", Member: "m", Before: "b", DoneAt: at, UndoneAt: at,
+	}}))
 	must(s.SaveResources(ctx, "user", []connect.Resource{{ID: "resource"}}))
 	_, _, err = s.UpdateDiscovery(ctx, "user", "project", func(_ *connect.Connection, d *connect.Discovery) error {
 		d.Run = "run"
@@ -67,7 +70,8 @@ func testFields(t *testing.T, emulator string) {
 			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Kind", "Lease", "MadeAccounts", "Message", "PreferredRoot", "Progress", "Projects",
 			"Propagation", "RootProject", "Selected", "StalledSince", "StallsAt", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
 		},
-		"connections/user/changes/change": {
+		"connections/user/changes/change": {"ID", "Kind", "PlannedAt", "State", "Target", "UserID", "Version"},
+		"connections/user/changes/whole": {
 			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "UndoneAt", "UserID", "Version",
 		},
 		"connections/user/resources/resource": {

@@ -24,7 +24,7 @@ import (
 	"context"
 	_ "embed" // indexes.json
 	"fmt"
-	"regexp"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/firestore"
@@ -123,18 +123,31 @@ func (s *Store) below(userID, collection string) *firestore.CollectionRef {
 	return s.connection(userID).Collection(collection)
 }
 
-// plain is what stands for itself in a document's name, up to maxPlain bytes of it.
-// (Counting in the expression would make it slow to compile, at every start.)
-var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.:@-]*$`)
-
+// maxPlain is how long an ID may be that is its document's name.
 const maxPlain = 200
+
+// plain reports whether an ID stands for itself in a document's name: letters,
+// digits and .:@-, of which it begins with one of the former.
+func plain(id string) bool {
+	if id == "" || len(id) > maxPlain || strings.IndexByte(".:@-", id[0]) >= 0 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".:@-", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // name is the document's name for an ID. IDs come from outside and may be any
 // text, while names must not hold a slash, be reserved or long
 // (https://cloud.google.com/firestore/quotas#limits): what is not plain is
 // hashed. No plain ID begins with the tilde of a hash.
 func name(id string) string {
-	if len(id) <= maxPlain && plain.MatchString(id) {
+	if plain(id) {
 		return id
 	}
 	return "~" + connect.Hash(id)
