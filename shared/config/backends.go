@@ -2,19 +2,23 @@ package config
 
 import (
 	"net"
-	"regexp"
+	"strings"
 )
 
 // Real reports whether state, tokens and tasks are kept by the real services.
 func (c *Config) Real() bool { return c.Backends == "real" }
 
-// queueName is the full name of a queue
-// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues),
-// whose last part has maxQueueID letters at most. (Counting in the expression would
-// make it slow to compile, at every start.)
-var queueName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/queues/([A-Za-z0-9-]+)$`)
+// isQueueName reports whether a name is the full one of a queue
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
+func isQueueName(name string) bool {
+	const region, rest = "abcdefghijklmnopqrstuvwxyz0123456789-", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	parts := strings.Split(name, "/")
+	return len(parts) == 6 && parts[0] == "projects" && parts[2] == "locations" && parts[4] == "queues" &&
+		consists(parts[1], region+".:") && consists(parts[3], region) && consists(parts[5], region+rest) && len(parts[5]) <= 100
+}
 
-const maxQueueID = 100
+// consists reports whether a text is of these letters, and not empty.
+func consists(text, letters string) bool { return text != "" && strings.Trim(text, letters) == "" }
 
 // validateBackends reports what is wrong with where state, tokens and tasks are.
 func (c *Config) validateBackends(fault func(variable, format string, args ...any)) {
@@ -55,7 +59,7 @@ func (c *Config) validateQueue(fault func(variable, format string, args ...any))
 }
 
 func (c *Config) checkQueue(fault func(variable, format string, args ...any), variable, name string) {
-	if parts := queueName.FindStringSubmatch(name); parts == nil || len(parts[1]) > maxQueueID {
+	if !isQueueName(name) {
 		fault(variable, "is %q, must be projects/P/locations/L/queues/Q", c.show(variable, name))
 	}
 }

@@ -149,8 +149,9 @@ func Read(ctx context.Context, e Environment) (*Config, error) {
 	return &c, nil
 }
 
-// read reads each variable by itself, so that one which cannot be read does
-// not hide the others. Its default takes its place in what is checked next.
+// read reads all variables at once, and if that fails each by itself, so that
+// one which cannot be read does not hide the others. Its default takes its place
+// in what is checked next.
 func (c *Config) read(ctx context.Context, e Environment) []error {
 	value := reflect.ValueOf(c).Elem()
 	var variables []string
@@ -172,6 +173,9 @@ func (c *Config) read(ctx context.Context, e Environment) []error {
 		}
 		return e.Lookup(variable)
 	})
+	if err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: c, Lookuper: lookup}); err == nil {
+		return faults
+	}
 	unset := lookuper(func(string) (string, bool) { return "", false })
 	for _, variable := range variables {
 		field := value.Type().Field(fields[variable])
@@ -190,7 +194,9 @@ func (c *Config) read(ctx context.Context, e Environment) []error {
 
 // secretName is what may follow sm://
 // (https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions).
-var secretName = regexp.MustCompile(`^projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]+(/versions/[A-Za-z0-9_-]+)?$`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]+(/versions/[A-Za-z0-9_-]+)?$`)
+})
 
 // readSecrets reads, all at once, the secrets that values refer to. One that
 // could not be read is a fault, and has an empty payload.
@@ -205,7 +211,7 @@ func readSecrets(ctx context.Context, e Environment, variables []string) (map[st
 		}
 		secrets[variable] = ""
 		switch {
-		case !secretName.MatchString(name):
+		case !secretName().MatchString(name):
 			faults = append(faults, fmt.Errorf("%s is %q; a secret is named sm://projects/P/secrets/S or sm://projects/P/secrets/S/versions/V", variable, value))
 		case e.Secret == nil:
 			faults = append(faults, fmt.Errorf("%s refers to a secret, and no secrets can be read here", variable))

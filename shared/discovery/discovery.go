@@ -9,6 +9,7 @@ package discovery
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"gcpconnect/shared/connect"
@@ -67,13 +68,13 @@ func Normalize(projectID string, a Asset) connect.Resource {
 
 // zone matches the names of zones: a region's name, a dash and a letter
 // (https://cloud.google.com/compute/docs/regions-zones).
-var zone = regexp.MustCompile(`^([a-z]+(?:-[a-z]+)*-[a-z]+\d+)-[a-z]$`)
+var zone = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([a-z]+(?:-[a-z]+)*-[a-z]+\d+)-[a-z]$`) })
 
 // place splits a location into region and zone. Multi-regions and "global"
 // are regions of their own.
 func place(location string) (region, zoneName string) {
 	location = strings.ToLower(location) // Storage and BigQuery answer "US"
-	if m := zone.FindStringSubmatch(location); m != nil {
+	if m := zone().FindStringSubmatch(location); m != nil {
 		return m[1], location
 	}
 	return location, ""

@@ -126,20 +126,13 @@ func (s *Store) below(userID, collection string) *firestore.CollectionRef {
 // maxPlain is how long an ID may be that is its document's name.
 const maxPlain = 200
 
-// plain reports whether an ID stands for itself in a document's name: letters,
-// digits and .:@-, of which it begins with one of the former.
+// letters may be in a name that is an ID; it begins with none of the last four.
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:@-"
+
+// plain reports whether an ID stands for itself in a document's name. (A regular
+// expression would have to be compiled at every start.)
 func plain(id string) bool {
-	if id == "" || len(id) > maxPlain || strings.IndexByte(".:@-", id[0]) >= 0 {
-		return false
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".:@-", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return true
+	return id != "" && len(id) <= maxPlain && !strings.ContainsRune(".:@-", rune(id[0])) && strings.Trim(id, letters) == ""
 }
 
 // name is the document's name for an ID. IDs come from outside and may be any

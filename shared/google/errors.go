@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/api/googleapi"
@@ -109,7 +110,9 @@ const reasonServiceDisabled = setup.ReasonServiceDisabled
 
 // memberMissing is what setIamPolicy answers about a member that does not
 // exist, e.g. "Service account x@p.iam.gserviceaccount.com does not exist."
-var memberMissing = regexp.MustCompile(`(?i)\b(service account|user|group|domain) \S+ does not exist\b`)
+var memberMissing = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(service account|user|group|domain) \S+ does not exist\b`)
+})
 
 // busyWords are what Service Usage answers when the same call works later,
 // with statuses that say otherwise.
@@ -140,7 +143,7 @@ func classify(ctx context.Context, called api, token connect.Secret, err error) 
 		e.Code, e.Reason = connect.Precondition, setup.ReasonBillingMissing
 	case a.violates("iam.allowedPolicyMemberDomains", "do not belong to a permitted customer") || a.violates("iam.managed.allowedPolicyMembers", "constraints/iam.managed.allowedPolicyMembers"):
 		e.Code, e.Reason = connect.Precondition, setup.ReasonDomainRestricted
-	case a.code == http.StatusBadRequest && memberMissing.MatchString(a.Message):
+	case a.code == http.StatusBadRequest && memberMissing().MatchString(a.Message):
 		e.Code, e.Reason = connect.Invalid, setup.ReasonMemberMissing
 	}
 	return e
