@@ -89,6 +89,10 @@ func TestServicesAreTheFunctions(t *testing.T) {
 				t.Errorf("%s: the program refuses what %s would have: %v", example, f.Name, err)
 				continue
 			}
+			memory := map[string]string{"512Mi": "384MiB", "1Gi": "768MiB"}[s.text("template", "containers", "resources", "limits", "memory")]
+			if s.env["GOGC"] != "400" || memory == "" || s.env["GOMEMLIMIT"] != memory {
+				t.Errorf("%s: the collector of %s has GOGC=%s and GOMEMLIMIT=%s", example, f.Name, s.env["GOGC"], s.env["GOMEMLIMIT"])
+			}
 			_, tokens := s.env["VAULT_ADDR"]
 			_, secret := s.env["CLIENT_SECRET"]
 			_, queue := s.env["CLOUD_TASKS_QUEUE"]

@@ -230,6 +230,10 @@ variable "scaling" {
     condition     = alltrue([for s in values(var.scaling) : s.min_instances >= 0 && s.max_instances >= max(1, s.min_instances) && s.max_instances <= 100 && s.concurrency >= 1 && s.concurrency <= 1000])
     error_message = "scaling: max_instances must be 1 to 100 and not less than min_instances, concurrency 1 to 1000."
   }
+  validation {
+    condition     = alltrue([for s in values(var.scaling) : can(regex("^[1-9][0-9]*(Mi|Gi)$", s.memory))])
+    error_message = "scaling: memory must be as 512Mi or 1Gi."
+  }
 }
 
 variable "settings" {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -343,13 +344,65 @@ type measuredOverhead struct {
 	Projects   int
 	CPUSeconds float64 // of the functions' process
 	PerProject float64 // milliseconds
+	// Libraries is what a program takes of it that makes the same calls to Google,
+	// and as many to Firestore, by the same libraries: milliseconds a project.
+	Libraries float64
+	Own       float64 // the difference
 }
 
 type measuredMemory struct{ Rest, AfterSetups int64 } // bytes
 
+// deployedGC is how a deployment has the garbage collector: see terraform/.
+var deployedGC = map[string]string{"GOGC": "400", "GOMEMLIMIT": "384MiB"}
+
+// measureCalls makes the calls of a setup of n projects by the libraries alone, and
+// returns the milliseconds of processor time that it takes a project. In an
+// environment with Firestore it makes as many transactions and writes, too.
+func measureCalls(t *testing.T, program string, n int, counts google.Counts, environment map[string]string) float64 {
+	t.Helper()
+	s := scenario(n, nil)
+	s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
+	emulated, err := google.NewServer(google.Options{Scenario: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(emulated)
+	defer server.Close()
+	token, err := emulated.MintToken(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, err := json.Marshal(counts.ByMethod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Stderr = os.Stderr
+	// Of each project two transactions of its discovery, and an entry of the ledger
+	// for each change, twice.
+	cmd.Env = []string{
+		"HOME=" + t.TempDir(), "GOOGLE_ENDPOINT=" + server.URL, "TOKEN=" + token, "MEMBER=user:" + owner, "CALLS=" + string(calls),
+		fmt.Sprint("PROJECTS=", n), fmt.Sprint("TRANSACTIONS=", 2*n), fmt.Sprint("WRITES=", 97*n),
+	}
+	for _, more := range []map[string]string{environment, deployedGC} {
+		for name, value := range more {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spent, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(spent) / 1e6 / float64(n)
+}
+
 // measureOverhead has a process of its own set up projects at a Google that takes no
 // time, and looks at the processor time that it takes.
-func measureOverhead(t *testing.T, program string, shared services) ([]measuredOverhead, measuredMemory) {
+func measureOverhead(t *testing.T, program, calls string, shared services) ([]measuredOverhead, measuredMemory) {
 	t.Helper()
 	var found []measuredOverhead
 	var memory measuredMemory
@@ -360,6 +413,7 @@ func measureOverhead(t *testing.T, program string, shared services) ([]measuredO
 			s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
 			set := func(environment map[string]string) http.Handler {
 				maps.Copy(environment, map[string]string{"MAX_AUTO_PROJECTS": "1000", "VERIFY_INTERVAL": "1s", "LOG_LEVEL": "INFO"})
+				maps.Copy(environment, deployedGC)
 				process = serve(t, program, "/", environment)
 				target, err := url.Parse(process.url)
 				if err != nil {
@@ -382,7 +436,7 @@ func measureOverhead(t *testing.T, program string, shared services) ([]measuredO
 			y := &system{Stack: started, t: t, logs: &process.logs}
 			y.user = y.newUser("user-1")
 			before, rest := process.spent(t)
-			final, err := y.user.Await(t.Context(), y.connect(), 250*time.Millisecond, nil)
+			final, err := y.user.Await(t.Context(), y.connect(), 5*time.Second, nil) // as the frontend polls
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -390,11 +444,18 @@ func measureOverhead(t *testing.T, program string, shared services) ([]measuredO
 			var summary struct{ Total int }
 			for summary.Total < 2*n { // discovery
 				y.call(http.StatusOK, http.MethodGet, "/api/gcp/resources/summary", nil, &summary)
-				time.Sleep(250 * time.Millisecond)
+				time.Sleep(time.Second)
 			}
 			after, resident := process.spent(t)
 			cpu := after - before
-			found = append(found, measuredOverhead{over, n, cpu.Seconds(), float64(cpu.Microseconds()) / 1000 / float64(n)})
+			m := measuredOverhead{Over: over, Projects: n, CPUSeconds: cpu.Seconds(), PerProject: float64(cpu.Microseconds()) / 1000 / float64(n)}
+			environment := map[string]string{}
+			if over != "memory" {
+				environment = shared.environment()
+			}
+			m.Libraries = measureCalls(t, calls, n, y.Google.CallCounts(), environment)
+			m.Own = m.PerProject - m.Libraries
+			found = append(found, m)
 			if n == 200 {
 				memory = measuredMemory{rest, resident}
 			}
@@ -544,7 +605,7 @@ type measuredStart struct {
 	Ratio        float64 // to a hello-world on the same framework
 }
 
-func measureColdStarts(t *testing.T, program, hello string) []measuredStart {
+func measureColdStarts(t *testing.T, program, hello, linked string) []measuredStart {
 	t.Helper()
 	const times = 15
 	environment := map[string]string{
@@ -554,9 +615,11 @@ func measureColdStarts(t *testing.T, program, hello string) []measuredStart {
 	}
 	starts := map[string][]time.Duration{}
 	for range times { // in turns: what else the machine does meets all alike
-		one := serve(t, hello, "/", map[string]string{"FUNCTION_TARGET": "hello"})
-		starts[""] = append(starts[""], one.start)
-		one.stop(t)
+		for name, program := range map[string]string{"": hello, "linked": linked} {
+			one := serve(t, program, "/", map[string]string{"FUNCTION_TARGET": "hello"})
+			starts[name] = append(starts[name], one.start)
+			one.stop(t)
+		}
 		for _, f := range functions.Table() {
 			environment["FUNCTION_TARGET"] = f.Name
 			one := serve(t, program, "/", environment)
@@ -569,7 +632,10 @@ func measureColdStarts(t *testing.T, program, hello string) []measuredStart {
 		return float64(starts[name][times/2].Microseconds()) / 1000
 	}
 	base := median("")
-	found := []measuredStart{{"hello-world on the same framework", base, 1}}
+	found := []measuredStart{
+		{"hello-world on the same framework", base, 1},
+		{"hello-world that links the seven libraries, and uses none", median("linked"), median("linked") / base},
+	}
 	for _, f := range functions.Table() {
 		found = append(found, measuredStart{f.Name, median(f.Name), median(f.Name) / base})
 	}
@@ -619,12 +685,13 @@ func TestMeasure(t *testing.T) {
 		return // its parts that do not depend on the machine are TestASetupTakesAsLongAsGoogleDoes
 	}
 	shared := services{partstest.Firestore(t), partstest.Vault(t)}
-	program, hello, bare := build(t, "gcpconnect/functions/cmd/gcpconnect"), build(t, "./testdata/hello"), build(t, "./testdata/bare")
+	program, hello, linked := build(t, "gcpconnect/functions/cmd/gcpconnect"), build(t, "./testdata/hello"), build(t, "./testdata/linked")
+	bare, calls := build(t, "./testdata/bare"), build(t, "./testdata/calls")
 	var m Measured
 	m.Binary, m.Hello = size(t, program), size(t, hello)
-	m.ColdStart = measureColdStarts(t, program, hello)
+	m.ColdStart = measureColdStarts(t, program, hello, linked)
 	m.Throughput = measureThroughput(t, program, bare, shared)
-	m.Overhead, m.Resident = measureOverhead(t, program, shared)
+	m.Overhead, m.Resident = measureOverhead(t, program, calls, shared)
 	for _, n := range []int{1, 5, 20, 50, 200, 1000} {
 		m.Setups = append(m.Setups, measureSetup(t, n, false))
 	}
@@ -681,9 +748,9 @@ func (m *Measured) print(to io.Writer) {
 	for _, s := range m.Real {
 		line("%d projects\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f", s.Projects, s.State.Transactions, s.State.Reads, s.State.Writes, s.State.Tasks, s.State.VaultCalls, s.Executions, s.Seconds)
 	}
-	line("\nOwn processor time\tseconds\tms a project")
+	line("\nProcessor time\tseconds\tms a project\tof the libraries\tour own")
 	for _, o := range m.Overhead {
-		line("%d projects over %s\t%.2f\t%.2f", o.Projects, o.Over, o.CPUSeconds, o.PerProject)
+		line("%d projects over %s\t%.2f\t%.2f\t%.2f\t%.2f", o.Projects, o.Over, o.CPUSeconds, o.PerProject, o.Libraries, o.Own)
 	}
 	line("\nRequests\ta second\tp50 ms\tp99 ms")
 	for _, r := range m.Throughput {

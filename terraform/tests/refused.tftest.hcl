@@ -183,6 +183,14 @@ run "another_public_access" {
   expect_failures = [var.public_access]
 }
 
+run "memory_in_no_unit" {
+  command = plan
+  variables {
+    scaling = { login = { memory = "512M" } }
+  }
+  expect_failures = [var.scaling]
+}
+
 run "scaling_of_no_function" {
   command = plan
   variables {

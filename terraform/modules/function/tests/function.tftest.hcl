@@ -34,7 +34,7 @@ run "serves_its_function" {
   }
 
   assert {
-    condition     = { for e in google_cloud_run_v2_service.function.template[0].containers[0].env : e.name => e.value } == { FUNCTION_TARGET = "sweep", AUTH = "oidc" }
+    condition     = { for e in google_cloud_run_v2_service.function.template[0].containers[0].env : e.name => e.value } == { FUNCTION_TARGET = "sweep", AUTH = "oidc", GOGC = "400", GOMEMLIMIT = "384MiB" }
     error_message = "the environment must name the function, and have what it was given"
   }
   assert {
