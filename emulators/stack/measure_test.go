@@ -26,6 +26,12 @@ import (
 	"text/tabwriter"
 	"time"
 
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/parts/partstest"
@@ -581,20 +587,39 @@ func measureThroughput(t *testing.T, program, bare string, shared services) []me
 	found := []measuredThroughput{
 		under(t, "a bare handler that reads one document", callers, during, get(http.MethodGet, reader.url+"/", "")),
 		under(t, "status", callers, during, get(http.MethodGet, status.url+"/gcp/setup/status/"+task, "")),
-		under(t, "login", callers, during, get(http.MethodPost, login.url+"/login", "{}")),
 	}
+	// The setups that follow from logins are not theirs to pay for. And they are
+	// before the many that come to nothing: the emulator of Firestore looks at each
+	// document that there is, where Firestore has an index.
+	pause(t, variables["CLOUD_TASKS_EMULATOR_HOST"], variables["CLOUD_TASKS_QUEUE"])
 	users := make([]*demo.User, 8)
 	for i := range users {
 		users[i] = y.newUser(fmt.Sprintf("callback-%d", i))
 	}
-	return append(found, under(t, "login, consent and callback together", len(users), during, func(caller int) error {
-		// The first makes a connection, the others replace it, as when users come back.
-		ending, _, err := users[caller].Connect(t.Context(), demo.Choice{})
-		if err == nil && ending != "gcp_setup_pending" {
-			err = fmt.Errorf("ended with %s", ending)
-		}
-		return err
-	}))
+	return append(found,
+		under(t, "login, consent and callback together", len(users), during, func(caller int) error {
+			// The first makes a connection, the others replace it, as when users come back.
+			ending, _, err := users[caller].Connect(t.Context(), demo.Choice{})
+			if err == nil && ending != "gcp_setup_pending" {
+				err = fmt.Errorf("ended with %s", ending)
+			}
+			return err
+		}),
+		under(t, "login", callers, during, get(http.MethodPost, login.url+"/login", "{}")))
+}
+
+// pause has the queue of an emulator deliver nothing.
+func pause(t *testing.T, emulator, queue string) {
+	t.Helper()
+	client, err := cloudtasks.NewClient(t.Context(), option.WithEndpoint(emulator), option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.PauseQueue(t.Context(), &cloudtaskspb.PauseQueueRequest{Name: queue}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // cold starts
