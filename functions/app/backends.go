@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"gcpconnect/functions"
@@ -103,55 +104,61 @@ type Watch struct {
 }
 
 // OpenReal returns backends in Firestore, Vault and Cloud Tasks: those that the
-// configuration's function needs.
-func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (_ *Backends, err error) {
+// configuration's function needs. They are made at once, because somebody waits
+// for the instance that starts.
+func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (*Backends, error) {
 	b := new(Backends)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.Close(ctx))
+	closers := make([]func() error, 3)
+	var group errgroup.Group
+	group.Go(func() error {
+		store, err := firestore.New(ctx, firestore.Options{
+			Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, DialOptions: watch.Firestore,
+		})
+		if err == nil {
+			b.Store, closers[0] = store, store.Close
 		}
-	}()
-	closing := func(f func() error) { b.close = append(b.close, func(context.Context) error { return f() }) }
-	store, err := firestore.New(ctx, firestore.Options{
-		Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, DialOptions: watch.Firestore,
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	b.Store = store
-	closing(store.Close)
 	if cfg.Needs.Tokens {
-		if b.Vault, err = openVault(cfg, watch, closing); err != nil {
-			return nil, err
+		group.Go(func() error {
+			tokens, err := openVault(cfg, watch)
+			if err == nil {
+				b.Vault, closers[1] = tokens, tokens.Close
+			}
+			return err
+		})
+	}
+	if cfg.Needs.Queue {
+		group.Go(func() error {
+			queue, err := cloudtasks.New(ctx, cloudtasks.Options{
+				Queue: cfg.TaskQueue, Others: map[string]string{setup.DiscoverFunction: cfg.DiscoveryQueue},
+				URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
+				DispatchDeadline: DispatchDeadline, Emulator: cfg.TasksEmulator,
+			})
+			if err == nil {
+				b.Queue, closers[2] = queue, queue.Close
+			}
+			return err
+		})
+	}
+	err := group.Wait()
+	for _, f := range closers {
+		if f != nil {
+			b.close = append(b.close, func(context.Context) error { return f() })
 		}
 	}
-	if !cfg.Needs.Queue {
-		return b, nil
-	}
-	queue, err := cloudtasks.New(ctx, cloudtasks.Options{
-		Queue: cfg.TaskQueue, Others: map[string]string{setup.DiscoverFunction: cfg.DiscoveryQueue},
-		URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
-		DispatchDeadline: DispatchDeadline, Emulator: cfg.TasksEmulator,
-	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.Close(ctx))
 	}
-	b.Queue = queue
-	closing(queue.Close)
 	return b, nil
 }
 
-func openVault(cfg *config.Config, watch Watch, closing func(func() error)) (connect.Vault, error) {
-	tokens, err := vault.New(vault.Options{
+func openVault(cfg *config.Config, watch Watch) (*vault.Vault, error) {
+	return vault.New(vault.Options{
 		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault,
 		Auth: vault.Auth{
 			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
 			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	closing(tokens.Close)
-	return tokens, nil
 }
