@@ -25,10 +25,11 @@ func StartCloudTasks(ctx context.Context, queue, logs string) (*CloudTasks, erro
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress(ctx)
-	if err != nil {
-		return nil, err
-	}
+	return atFreeAddress(ctx, func(address string) (*CloudTasks, error) { return startCloudTasks(ctx, program, address, queue, logs) })
+}
+
+// startCloudTasks starts the program at an address.
+func startCloudTasks(ctx context.Context, program, address, queue, logs string) (*CloudTasks, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err

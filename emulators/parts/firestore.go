@@ -51,17 +51,7 @@ func StartFirestore(ctx context.Context, address, logs string) (*Firestore, erro
 	if address != "" {
 		return startFirestore(ctx, program, address, logs)
 	}
-	// Another program may take a port that is free now before the emulator does,
-	// which takes a second to begin.
-	for tries := 1; ; tries++ {
-		if address, err = freeAddress(ctx); err != nil {
-			return nil, err
-		}
-		f, err := startFirestore(ctx, program, address, logs)
-		if err == nil || tries == 3 || ctx.Err() != nil {
-			return f, err
-		}
-	}
+	return atFreeAddress(ctx, func(address string) (*Firestore, error) { return startFirestore(ctx, program, address, logs) })
 }
 
 // startFirestore starts the program at an address.

@@ -127,7 +127,7 @@ func (p *process) await(ctx context.Context, ready func(ctx context.Context) err
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("%s ended at once; its log %s ends with:\n%s", p.name, p.log, p.tail())
+			return fmt.Errorf("%s %w; its log %s ends with:\n%s", p.name, errEnded, p.log, p.tail())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w; its log %s ends with:\n%s", p.name, err, p.log, p.tail())
 		case <-time.After(20 * time.Millisecond):
@@ -143,6 +143,24 @@ func (p *process) tail() string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
+}
+
+var errEnded = errors.New("ended at once")
+
+// atFreeAddress starts a program at an address that is free. Another program may
+// take that before this one does, which takes a second to begin: one that ends at
+// once is started at another.
+func atFreeAddress[T any](ctx context.Context, begin func(address string) (T, error)) (T, error) {
+	for tries := 1; ; tries++ {
+		address, err := freeAddress(ctx)
+		if err != nil {
+			return *new(T), err
+		}
+		begun, err := begin(address)
+		if tries == 3 || !errors.Is(err, errEnded) {
+			return begun, err
+		}
+	}
 }
 
 // freeAddress returns an address on loopback that nobody listens on, for

@@ -30,7 +30,7 @@ func crowdUser(i int) string { return fmt.Sprintf("user-%03d@example.com", i) }
 // crowded is a Google where each of many users has some projects of their own, and
 // the first user of all has many.
 func (c crowd) scenario() *google.Scenario {
-	s := scenario(max(c.many, 1), contractLatencies)
+	s := scenario(max(c.many, 1), likeTheOriginal)
 	s.Quotas = true
 	for i := range c.users {
 		s.Users = append(s.Users, google.User{Email: crowdUser(i), Sub: fmt.Sprint(200_000_000_000_000_000 + i)})
