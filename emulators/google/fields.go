@@ -11,15 +11,15 @@ import (
 // asks for, and indented unless prettyPrint is false
 // (https://cloud.google.com/apis/docs/system-parameters).
 func render(body any, query url.Values) ([]byte, *apiError) {
+	wanted, refusal := maskOf(query)
+	if refusal != nil {
+		return nil, refusal
+	}
 	whole, err := json.Marshal(body)
 	if err != nil {
 		return nil, internalError()
 	}
-	if fields := query.Get("fields"); fields != "" {
-		wanted, ok := parseFields(fields)
-		if !ok {
-			return nil, invalid("Invalid field selection %s", fields)
-		}
+	if wanted != nil {
 		var parts any
 		d := json.NewDecoder(bytes.NewReader(whole))
 		d.UseNumber()
@@ -72,11 +72,33 @@ func (m fieldMask) of(v any) any {
 	return v
 }
 
-// parseFields reads a mask such as a,b/c,d(e,f/g). There are no wildcards.
-func parseFields(s string) (fieldMask, bool) {
-	p := fieldsParser{s}
+// and is what either of two masks wants.
+func (m fieldMask) and(other fieldMask) fieldMask {
+	if m == nil || other == nil {
+		return nil
+	}
+	for name, below := range other {
+		if before, twice := m[name]; twice {
+			below = before.and(below)
+		}
+		m[name] = below
+	}
+	return m
+}
+
+// maskOf reads the mask of a request, such as a,b/c,d(e,f/g); nil if it has none.
+// There are no wildcards.
+func maskOf(query url.Values) (fieldMask, *apiError) {
+	fields := query.Get("fields")
+	if fields == "" {
+		return nil, nil
+	}
+	p := fieldsParser{fields}
 	m, ok := p.list()
-	return m, ok && p.rest == ""
+	if !ok || p.rest != "" {
+		return nil, invalid("Invalid field selection %s", fields)
+	}
+	return m, nil
 }
 
 type fieldsParser struct{ rest string }
@@ -94,12 +116,7 @@ func (p *fieldsParser) list() (fieldMask, bool) {
 		if !ok {
 			return nil, false
 		}
-		if before, twice := m[name]; twice && before != nil && below != nil { // a/b,a/c
-			for field := range before {
-				below[field] = before[field]
-			}
-		}
-		m[name] = below
+		m = m.and(fieldMask{name: below})
 		if !p.next(",") {
 			return m, true
 		}
@@ -112,7 +129,7 @@ func (p *fieldsParser) path() (name string, below fieldMask, ok bool) {
 		name = p.rest[:end]
 	}
 	p.rest = p.rest[len(name):]
-	ok = name != ""
+	ok = name != "" && name != "*"
 	switch {
 	case !ok:
 	case p.next("/"):

@@ -20,14 +20,17 @@ func TestFieldsSelectPartsOfAnAnswer(t *testing.T) {
 		"services/config/title":         `{"services":[{"config":{"title":"A"}},{}]}`,
 		"services/config(title),name":   `{"name":"n","services":[{"config":{"title":"A"}},{}]}`,
 		"services/name,services/config": `{"services":[{"config":{"quota":1,"title":"A"},"name":"a"},{"name":"b"}]}`,
-		"services(name,config/quota)":   `{"services":[{"config":{"quota":1},"name":"a"},{"name":"b"}]}`,
+		"services/config/quota,services/config/title": `{"services":[{"config":{"quota":1,"title":"A"}},{}]}`,
+		"services,services/name":                      `{"services":[{"config":{"quota":1,"title":"A"},"name":"a"},{"name":"b"}]}`,
+		"services/name,services":                      `{"services":[{"config":{"quota":1,"title":"A"},"name":"a"},{"name":"b"}]}`,
+		"services(name,config/quota)":                 `{"services":[{"config":{"quota":1},"name":"a"},{"name":"b"}]}`,
 	} {
 		got, err := render(answer, url.Values{"fields": {fields}, "prettyPrint": {"false"}})
 		if err != nil || string(got) != want {
 			t.Errorf("fields=%s gives %s, %v; want %s", fields, got, err, want)
 		}
 	}
-	for _, fields := range []string{",", "a,", "a(b", "a)", "a()", "a/", "/a", "a(b)c", "(a)"} {
+	for _, fields := range []string{",", "a,", "a(b", "a)", "a()", "a/", "/a", "a(b)c", "(a)", "*", "services/*"} {
 		if got, err := render(answer, url.Values{"fields": {fields}}); err == nil || err.code != 400 {
 			t.Errorf("fields=%s gives %s, %v", fields, got, err)
 		}

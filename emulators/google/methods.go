@@ -191,6 +191,9 @@ func (c *call) checkQuery() *apiError {
 	if err != nil {
 		return invalid("Request contains an invalid argument.")
 	}
+	if _, err := maskOf(values); err != nil {
+		return err
+	}
 	known := strings.Fields(c.m.query)
 	for _, name := range sortedKeys(values) {
 		if !slices.Contains(known, name) && !slices.Contains(everywhere, name) {

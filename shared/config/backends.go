@@ -11,10 +11,10 @@ func (c *Config) Real() bool { return c.Backends == "real" }
 // isQueueName reports whether a name is the full one of a queue
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues).
 func isQueueName(name string) bool {
-	const region, rest = "abcdefghijklmnopqrstuvwxyz0123456789-", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	const lower, upper, maxID = "abcdefghijklmnopqrstuvwxyz0123456789-", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", 100
 	parts := strings.Split(name, "/")
 	return len(parts) == 6 && parts[0] == "projects" && parts[2] == "locations" && parts[4] == "queues" &&
-		consists(parts[1], region+".:") && consists(parts[3], region) && consists(parts[5], region+rest) && len(parts[5]) <= 100
+		consists(parts[1], lower+".:") && consists(parts[3], lower) && consists(parts[5], lower+upper) && len(parts[5]) <= maxID
 }
 
 // consists reports whether a text is of these letters, and not empty.

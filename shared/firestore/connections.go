@@ -43,7 +43,12 @@ func (s *Store) openLean(t *transaction, userID string) (*working[*connect.Conne
 		c.Projects = nil
 		return c, nil
 	}
-	encode := func(c *connect.Connection, tx string) (any, error) { return connectionWith(c, tx, bulk), nil }
+	encode := func(c *connect.Connection, tx string) (any, error) {
+		if bulk == nil { // it is new
+			return encodeConnection(c, tx)
+		}
+		return connectionWith(c, tx, bulk), nil
+	}
 	c, _, err := open(t, s.connection(userID), &connect.Connection{UserID: userID}, decode, encode)
 	return c, err
 }

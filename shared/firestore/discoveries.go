@@ -39,6 +39,7 @@ func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, f
 		if err := fn(c.doc, d.doc); err != nil {
 			return refusal{err}
 		}
+		c.doc.Projects = nil // they are not for fn to change
 		if err := d.save(t); err != nil {
 			return err
 		}

@@ -227,7 +227,7 @@ func encodeConnection(c *connect.Connection, tx string) (any, error) {
 // connectionWith is a connection as it is stored, with its projects packed.
 func connectionWith(c *connect.Connection, tx string, bulk []byte) connectionDocument {
 	d := connectionDocument{Connection: *c, Tx: tx, Bulk: bulk}
-	d.Projects = nil
+	d.Projects, d.Version = nil, connect.SchemaVersion // whoever knows no Bulk is to leave it alone
 	return d
 }
 
@@ -247,9 +247,6 @@ func decodeLean(snapshot *firestore.DocumentSnapshot) (c *connect.Connection, bu
 	d := new(connectionDocument)
 	if err := dataTo(snapshot, d); err != nil {
 		return nil, nil, err
-	}
-	if d.Bulk == nil {
-		d.Version = connect.SchemaVersion // of what is written of it
 	}
 	return &d.Connection, d.Bulk, nil
 }

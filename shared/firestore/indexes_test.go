@@ -79,7 +79,7 @@ func TestEveryQueryHasItsIndex(t *testing.T) {
 	// What expires is deleted, and what is large or has many values has no index.
 	wanted := []override{
 		{"logins", "ExpireAt", true, []fieldIndex{}}, {"setups", "ExpireAt", true, []fieldIndex{}},
-		{"setups", "Bulk", false, []fieldIndex{}}, {"connections", "Projects", false, []fieldIndex{}}, {"resources", "Labels", false, []fieldIndex{}},
+		{"setups", "Bulk", false, []fieldIndex{}}, {"connections", "Bulk", false, []fieldIndex{}}, {"connections", "Projects", false, []fieldIndex{}}, {"resources", "Labels", false, []fieldIndex{}},
 		{"discoveries", "StallsAt", false, []fieldIndex{{"ASCENDING", "COLLECTION"}, {"ASCENDING", "COLLECTION_GROUP"}}},
 	}
 	if diff := cmp.Diff(wanted, file.FieldOverrides); diff != "" {

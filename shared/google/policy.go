@@ -36,6 +36,10 @@ func (c *cloud) Policy(ctx context.Context, projectID string) (*setup.Policy, er
 	return result, nil
 }
 
+// writtenFields are what is answered of a policy that was written. None of it is
+// read.
+const writtenFields = "etag"
+
 // SetPolicy implements setup.Cloud. Audit configurations stay: the default
 // update mask is "bindings, etag".
 func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy) error {
@@ -47,7 +51,7 @@ func (c *cloud) SetPolicy(ctx context.Context, projectID string, p *setup.Policy
 		policy.Bindings = append(policy.Bindings, &cloudresourcemanager.Binding{Role: b.Role, Members: b.Members, Condition: (*cloudresourcemanager.Expr)(toExpr(b.Condition))})
 	}
 	_, err := do(ctx, c, policyWrites.rpc("projects.setIamPolicy"), projectID, "write policy of "+projectID, func(ctx context.Context) call[*cloudresourcemanager.Policy] {
-		return c.projects.SetIamPolicy("projects/"+projectID, &cloudresourcemanager.SetIamPolicyRequest{Policy: policy}).Fields("etag").Context(ctx)
+		return c.projects.SetIamPolicy("projects/"+projectID, &cloudresourcemanager.SetIamPolicyRequest{Policy: policy}).Fields(writtenFields).Context(ctx)
 	})
 	return err
 }
@@ -77,7 +81,7 @@ func (c *cloud) SetAccountPolicy(ctx context.Context, projectID, email string, p
 		policy.Bindings = append(policy.Bindings, &iam.Binding{Role: b.Role, Members: b.Members, Condition: toExpr(b.Condition)})
 	}
 	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.setIamPolicy"), projectID, "write policy of "+email, func(ctx context.Context) call[*iam.Policy] {
-		return c.accounts.SetIamPolicy(accountName(projectID, email), &iam.SetIamPolicyRequest{Policy: policy}).Fields("etag").Context(ctx)
+		return c.accounts.SetIamPolicy(accountName(projectID, email), &iam.SetIamPolicyRequest{Policy: policy}).Fields(writtenFields).Context(ctx)
 	})
 	return err
 }

@@ -18,8 +18,12 @@ import (
 // not be polled.
 const noopOperation = "operations/noop.DONE_OPERATION"
 
+// serviceFields are what is read of services.
+const serviceFields = "services(name,state)"
+
 // operationFields are what is read of an operation, which names each of its APIs
-// again in its metadata.
+// again in its metadata. Of the response only the failures are read; but it is of
+// any type, and nothing says that a mask reaches into it.
 const operationFields = "name,done,error,response"
 
 // DisabledAPIs implements setup.Cloud. Of each API its configuration is left out,
@@ -33,7 +37,7 @@ func (c *cloud) DisabledAPIs(ctx context.Context, projectID string, apis []strin
 		names[i] = "projects/" + projectID + "/services/" + api
 	}
 	answer, err := do(ctx, c, serviceUsage.rpc("services.batchGet"), projectID, "read APIs of "+projectID, func(ctx context.Context) call[*serviceusage.BatchGetServicesResponse] {
-		return c.services.BatchGet("projects/" + projectID).Names(names...).Fields("services(name,state)").Context(ctx)
+		return c.services.BatchGet("projects/" + projectID).Names(names...).Fields(serviceFields).Context(ctx)
 	})
 	if err != nil {
 		return nil, err
@@ -95,7 +99,7 @@ func (c *cloud) EnableAPIs(ctx context.Context, projectID string, apis []string)
 // (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/disable).
 func (c *cloud) DisableAPI(ctx context.Context, projectID, name string) error {
 	_, err := do(ctx, c, apiWrites.rpc("services.disable"), projectID, "disable "+name+" in "+projectID, func(ctx context.Context) call[*serviceusage.Operation] {
-		return c.services.Disable("projects/"+projectID+"/services/"+name, &serviceusage.DisableServiceRequest{CheckIfServiceHasUsage: "CHECK"}).Context(ctx)
+		return c.services.Disable("projects/"+projectID+"/services/"+name, &serviceusage.DisableServiceRequest{CheckIfServiceHasUsage: "CHECK"}).Fields("name").Context(ctx)
 	})
 	return err
 }

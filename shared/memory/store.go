@@ -212,16 +212,16 @@ func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Disco
 // openLean begins work on the user's connection without its projects, which stay
 // as they are. s.mu is held.
 func (s *Store) openLean(userID string) *working[*connect.Connection] {
-	whole := s.connections.rows[userID].doc
-	if whole == nil {
+	stored, found := s.connections.rows[userID]
+	if !found {
 		return s.connections.open(userID, &connect.Connection{UserID: userID})
 	}
-	lean := *whole
+	lean := *stored.doc
 	lean.Projects = nil
 	return &working[*connect.Connection]{
-		table: &s.connections, key: userID, revision: s.connections.rows[userID].revision, before: &lean, doc: lean.Clone(),
+		table: &s.connections, key: userID, revision: stored.revision, before: &lean, doc: lean.Clone(),
 		whole: func(c *connect.Connection) *connect.Connection {
-			c.Projects = whole.Projects
+			c.Projects = stored.doc.Projects // of a row: nobody changes them in place
 			return c
 		},
 	}
@@ -239,7 +239,9 @@ func (s *Store) UpdateDiscovery(ctx context.Context, userID, projectID string, f
 			return 2, nil
 		},
 		func() ([]participant, error) {
-			return []participant{c, d}, fn(c.doc, d.doc)
+			err := fn(c.doc, d.doc)
+			c.doc.Projects = nil // they are not for fn to change
+			return []participant{c, d}, err
 		})
 	if err != nil {
 		return nil, nil, err

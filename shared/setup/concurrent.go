@@ -10,9 +10,9 @@ import (
 )
 
 // concurrently runs work for 0 to n-1, at most `concurrency` at once, and
-// returns the first error, which cancels the context of the others. Goroutines
-// are kept from one piece of work to the next: a call to Google needs a deep
-// stack, which each would have to grow.
+// returns the first error, which cancels the context of the others: what is not
+// begun by then may never be. Goroutines are kept from one piece of work to the
+// next: a call to Google needs a deep stack, which each would have to grow.
 func concurrently(ctx context.Context, n int, work func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var begun atomic.Int64

@@ -92,11 +92,11 @@ var connectionCases = []storeCase{
 		user := newUser()
 		begin(t, s, user)
 		_, err := s.UpdateConnection(t.Context(), user, func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
-			*c = connect.Connection{UserID: user, Generation: 7}
+			*c = connect.Connection{UserID: user, Generation: 7, Version: connect.SchemaVersion}
 			return nil, nil
 		})
 		ok(t, err)
-		wantConnection(t, s, &connect.Connection{UserID: user, Generation: 7})
+		wantConnection(t, s, &connect.Connection{UserID: user, Generation: 7, Version: connect.SchemaVersion})
 	}},
 	{"a new setup that the closure returns is created, with every field", func(t *testing.T, s connect.Store) {
 		user := newUser()

@@ -70,14 +70,23 @@ var discoveryCases = []storeCase{
 			func(c *connect.Connection) { c.Projects = []connect.ConnectedProject{{ID: "of nobody"}} },
 		} {
 			change(want)
-			_, _, err := s.UpdateDiscovery(t.Context(), user, "project", func(c *connect.Connection, _ *connect.Discovery) error {
+			got, _, err := s.UpdateDiscovery(t.Context(), user, "project", func(c *connect.Connection, _ *connect.Discovery) error {
 				change(c)
 				return nil
 			})
 			ok(t, err)
+			want.Projects = nil
+			equal(t, "the returned connection", got, want)
 			want.Projects = newConnection(user, id).Projects
 			wantConnection(t, s, want)
 		}
+		stranger := newUser()
+		_, _, err := s.UpdateDiscovery(t.Context(), stranger, "project", func(c *connect.Connection, _ *connect.Discovery) error {
+			c.Generation, c.Version, c.Projects = 1, connect.SchemaVersion, []connect.ConnectedProject{{ID: "of nobody"}}
+			return nil
+		})
+		ok(t, err)
+		wantConnection(t, s, &connect.Connection{UserID: stranger, Generation: 1, Version: connect.SchemaVersion})
 	}},
 	{"both are written, with every field, and returned as written", func(t *testing.T, s connect.Store) {
 		user := newUser()

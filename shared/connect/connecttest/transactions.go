@@ -146,11 +146,12 @@ var transactionCases = []storeCase{
 			_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
 				overlap()
 				once(&c.Scopes, name)
+				c.Version = connect.SchemaVersion
 				return nil, nil
 			})
 			return err
 		})
-		wantConnection(t, s, &connect.Connection{UserID: user, Scopes: names()})
+		wantConnection(t, s, &connect.Connection{UserID: user, Scopes: names(), Version: connect.SchemaVersion})
 	}},
 	{"no update of a setup and its connection is lost, whichever method makes it", func(t *testing.T, s connect.Store) {
 		ctx, user := t.Context(), newUser()

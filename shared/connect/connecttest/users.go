@@ -25,7 +25,7 @@ var userCases = []storeCase{
 		for i, user := range users {
 			_, err := s.UpdateConnection(ctx, user, func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
 				equal(t, fmt.Sprintf("the new connection of %.60q", user), c, &connect.Connection{UserID: user})
-				c.Generation = int64(i + 1)
+				c.Generation, c.Version = int64(i+1), connect.SchemaVersion
 				return nil, nil
 			})
 			ok(t, err)
@@ -40,7 +40,7 @@ var userCases = []storeCase{
 		for i, user := range users {
 			c, err := s.Connection(ctx, user)
 			ok(t, err)
-			equal(t, "the connection", c, &connect.Connection{UserID: user, Generation: int64(i + 1)})
+			equal(t, "the connection", c, &connect.Connection{UserID: user, Generation: int64(i + 1), Version: connect.SchemaVersion})
 			changes, _, err := s.Changes(ctx, user, connect.ChangeQuery{})
 			ok(t, err)
 			equal(t, "the ledger", changes, []connect.Change{newChange(user, fmt.Sprint("change", i))})

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -107,10 +108,14 @@ func run(ctx context.Context) error {
 	}
 	projects := number("PROJECTS")
 	project := func(i int) string { return fmt.Sprintf("projects/project-%03d", 1+i%projects) }
-	var roles []string
-	var proofs []string
+	var roles, proofs []string
 	for _, r := range append(setup.DefaultAgentRoles(), setup.DefaultAskRoles()...) {
-		roles, proofs = append(roles, r.Name), append(proofs, r.Proof)
+		roles = append(roles, r.Name)
+	}
+	for _, r := range setup.DefaultAgentRoles() {
+		if !slices.Contains(proofs, r.Proof) {
+			proofs = append(proofs, r.Proof)
+		}
 	}
 	var mu sync.Mutex
 	var operations []string
@@ -193,7 +198,7 @@ func run(ctx context.Context) error {
 	return state(ctx, number("TRANSACTIONS"), number("WRITES"))
 }
 
-// entry is as large as an entry of the ledger.
+// entry is about as large as an entry of the ledger.
 type entry struct {
 	ID, UserID, SetupID, ProjectID, Kind, Target, State string
 	PlannedAt, DoneAt                                   time.Time
@@ -222,7 +227,7 @@ func state(ctx context.Context, transactions, writes int) error {
 		return err
 	}
 	const batch = 20
-	return times(writes/batch, func(i int) error {
+	return times((writes+batch-1)/batch, func(i int) error {
 		w := store.BulkWriter(ctx)
 		var jobs []*firestore.BulkWriterJob
 		for n := range batch {

@@ -1,5 +1,5 @@
-// Command linked is hello with all libraries that the product is made of, none of
-// which it uses: what a cold start cannot be faster than.
+// Command linked is hello with the seven client libraries that the product is made
+// of, none of which it uses.
 package main
 
 import (
