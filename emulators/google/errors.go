@@ -150,9 +150,10 @@ func (e *apiError) body(withErrors bool) any {
 }
 
 func writeJSON(w http.ResponseWriter, code int, body any) {
-	encoded, err := render(body, nil)
+	encoded, err := render(body, nil, false)
 	if err != nil {
-		code, encoded = err.code, []byte(`{"error":{"code":500,"message":"Internal error encountered.","status":"INTERNAL"}}`)
+		code = err.code
+		encoded, _ = render(err.body(false), nil, false)
 	}
 	writeEncoded(w, code, encoded)
 }

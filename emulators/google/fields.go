@@ -3,18 +3,15 @@ package google
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"strings"
 )
 
-// render is an answer as its request wants it: no more than the fields that it
-// asks for, and indented unless prettyPrint is false
+// render is an answer as its request wants it: no more than the wanted fields, and
+// indented unless it is to be compact
 // (https://cloud.google.com/apis/docs/system-parameters).
-func render(body any, query url.Values) ([]byte, *apiError) {
-	wanted, refusal := maskOf(query)
-	if refusal != nil {
-		return nil, refusal
-	}
+func render(body any, wanted fieldMask, compact bool) ([]byte, *apiError) {
 	whole, err := json.Marshal(body)
 	if err != nil {
 		return nil, internalError()
@@ -30,7 +27,7 @@ func render(body any, query url.Values) ([]byte, *apiError) {
 			return nil, internalError()
 		}
 	}
-	if query.Get("prettyPrint") == "false" {
+	if compact {
 		return whole, nil
 	}
 	var indented bytes.Buffer
@@ -41,7 +38,7 @@ func render(body any, query url.Values) ([]byte, *apiError) {
 }
 
 func internalError() *apiError {
-	return errorf(500, "INTERNAL", "Internal error encountered.")
+	return errorf(http.StatusInternalServerError, "INTERNAL", "Internal error encountered.")
 }
 
 // A fieldMask says which fields of an object are wanted, and which of their own; nil

@@ -191,9 +191,11 @@ func (c *call) checkQuery() *apiError {
 	if err != nil {
 		return invalid("Request contains an invalid argument.")
 	}
-	if _, err := maskOf(values); err != nil {
-		return err
+	var refusal *apiError
+	if c.wanted, refusal = maskOf(values); refusal != nil {
+		return refusal
 	}
+	c.compact = values.Get("prettyPrint") == "false"
 	known := strings.Fields(c.m.query)
 	for _, name := range sortedKeys(values) {
 		if !slices.Contains(known, name) && !slices.Contains(everywhere, name) {

@@ -137,6 +137,8 @@ type call struct {
 	consumer *project
 	project  *project // the one named in the path, if it exists
 	account  *account // likewise
+	wanted   fieldMask
+	compact  bool // the answer, without indentation
 }
 
 // ServeHTTP implements http.Handler.
@@ -230,7 +232,7 @@ func (c *call) answer() (status int, write func(http.ResponseWriter)) {
 	if err != nil {
 		return err.code, func(w http.ResponseWriter) { writeError(w, err, c.m.api.withErrors) }
 	}
-	rendered, err := render(body, c.r.URL.Query()) // within the lock: the answer may share state
+	rendered, err := render(body, c.wanted, c.compact) // within the lock: the answer may share state
 	if err != nil {
 		return err.code, func(w http.ResponseWriter) { writeError(w, err, c.m.api.withErrors) }
 	}
