@@ -60,25 +60,13 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// times runs work n times.
+// times runs work n times, as the product does.
 func times(n int, work func(i int) error) error {
 	var group errgroup.Group
-	next := make(chan int)
-	for range atOnce {
-		group.Go(func() error {
-			var first error
-			for i := range next {
-				if err := work(i); first == nil {
-					first = err
-				}
-			}
-			return first
-		})
-	}
+	group.SetLimit(atOnce)
 	for i := range n {
-		next <- i
+		group.Go(func() error { return work(i) })
 	}
-	close(next)
 	return group.Wait()
 }
 
