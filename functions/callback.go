@@ -80,7 +80,13 @@ func (e *edge) callback(w http.ResponseWriter, r *http.Request) error {
 		e.Log.WarnContext(ctx, "google refused the login", "user", l.UserID, "cause", clip(a.Error))
 		return e.toFront(w, r, loginFailed, "")
 	}
-	grant, err := e.OAuth.Exchange(ctx, a.Code, a.State.Reveal())
+	proof, err := e.Logins.Proof(ctx, a.State.Reveal(), l.KeyVersion)
+	if err != nil {
+		e.Log.ErrorContext(ctx, "login key could not be read", "user", l.UserID, "error", err)
+		e.forget(ctx, l)
+		return e.toFront(w, r, loginFailed, "")
+	}
+	grant, err := e.OAuth.Exchange(ctx, a.Code, proof)
 	if err != nil {
 		e.Log.WarnContext(ctx, "code was not exchanged", "user", l.UserID, "error", err)
 		e.forget(ctx, l)

@@ -2,6 +2,7 @@ package functions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -70,20 +71,28 @@ func (m Mark) Service(r *http.Request) (string, error) {
 	return name, nil
 }
 
-// Accounts believes the Google-signed ID tokens of these service accounts, and
-// nobody else.
+// Accounts accepts the Google-signed ID tokens of some service accounts.
 type Accounts struct {
-	Tokens Tokens
-	Emails []string
+	tokens Tokens
+	emails []string
+}
+
+// NewAccounts returns Accounts of these emails; with none, it accepts no token. It
+// refuses an empty email, which would accept a token that names no account.
+func NewAccounts(tokens Tokens, emails ...string) (Accounts, error) {
+	if slices.Contains(emails, "") {
+		return Accounts{}, errors.New("the email of a service account is empty")
+	}
+	return Accounts{tokens, slices.Clone(emails)}, nil
 }
 
 // Service implements Services.
 func (a Accounts) Service(r *http.Request) (string, error) {
-	who, err := bearer(r, a.Tokens)
+	who, err := bearer(r, a.tokens)
 	if err != nil {
 		return "", err
 	}
-	if !who.Verified || !slices.Contains(a.Emails, who.Email) {
+	if !who.Verified || !slices.Contains(a.emails, who.Email) {
 		return "", connect.Errorf(connect.Forbidden, "This service account may not call this.").Because(fmt.Errorf("it is %q", clip(who.Email)))
 	}
 	return who.Email, nil

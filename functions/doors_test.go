@@ -49,6 +49,35 @@ type movable struct{ ahead time.Duration }
 func (m *movable) Now() time.Time                             { return time.Now().Add(m.ahead) }
 func (m *movable) Sleep(context.Context, time.Duration) error { return nil }
 
+func verifier(t *testing.T, o identity.Options, audience string) *identity.Verifier {
+	t.Helper()
+	issuer, err := identity.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := issuer.For(audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func accountsOf(t *testing.T, tokens functions.Tokens, email string) functions.Accounts {
+	t.Helper()
+	a, err := functions.NewAccounts(tokens, email)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestNewAccounts_RefusesEmptyEmail(t *testing.T) {
+	t.Parallel()
+	if _, err := functions.NewAccounts(nil, queueAccount, ""); err == nil {
+		t.Error("an empty email is accepted")
+	}
+}
+
 func newHouse(t *testing.T, auth string) *house {
 	t.Helper()
 	h := &house{t: t, clock: &movable{}}
@@ -62,9 +91,17 @@ func newHouse(t *testing.T, auth string) *house {
 		t.Fatal(err)
 	}
 	tokens := func(audience string) *identity.Verifier {
-		return identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: issuer.URL + "/oauth2/v3/certs", Audiences: []string{audience}})
+		return verifier(t, identity.Options{Issuer: "https://accounts.google.com", Keys: issuer.URL + "/oauth2/v3/certs"}, audience)
 	}
+	accounts := func(audience, email string) functions.Accounts { return accountsOf(t, tokens(audience), email) }
 	client, err := oauth.New(oauth.Options{ClientID: "id", ClientSecret: "secret", RedirectURL: "https://backend.example.com/callback", Endpoints: oauth.GoogleEndpoints()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins, err := oauth.NewLogins(oauth.LoginOptions{
+		ClientID: "id", RedirectURL: "https://backend.example.com/callback", AuthURL: oauth.GoogleEndpoints().Auth,
+		Key: oauth.LoginKey{Value: "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,18 +116,18 @@ func newHouse(t *testing.T, auth string) *house {
 	})
 	parts := setup.Parts{Store: store, Queue: queue, Tokens: setup.NewCredentials(memory.NewVault(), client, nil, log), Log: log}
 	d := functions.Deps{
-		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, OAuth: client,
+		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: store, Logins: logins, OAuth: client,
 		Queue: func(f string) functions.Services {
-			return functions.Accounts{Tokens: tokens(taskAudience + f), Emails: []string{queueAccount}}
+			return accounts(taskAudience+f, queueAccount)
 		},
 		Scheduler: func(f string) functions.Services {
-			return functions.Accounts{Tokens: tokens(taskAudience + f), Emails: []string{schedulerAccount}}
+			return accounts(taskAudience+f, schedulerAccount)
 		},
 		// For the same audience as users' tokens, as it is without a setting.
-		Internal: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{serviceAccount}},
+		Internal: accounts(userAudience, serviceAccount),
 		Front:    &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, MaxAttempts: 20, Log: log,
 	}
-	d.Users = functions.Backend{Services: functions.Accounts{Tokens: tokens(userAudience), Emails: []string{backendAccount}}}
+	d.Users = functions.Backend{Services: accounts(userAudience, backendAccount)}
 	if auth == "oidc" {
 		d.Users = functions.Subjects{Tokens: tokens(userAudience)}
 	}
@@ -308,9 +345,9 @@ func TestATokenThatCloudRunDidNotCheckIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	token = token[:strings.LastIndex(token, ".")+1] + identity.SignatureRemoved
-	door := functions.Accounts{Emails: []string{queueAccount}, Tokens: identity.New(identity.Options{
-		Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Audiences: []string{taskAudience}, Checked: true,
-	})}
+	door := accountsOf(t, verifier(t, identity.Options{
+		Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Checked: true,
+	}, taskAudience), queueAccount)
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", http.NoBody)
 	r.Header.Set("Authorization", "Bearer "+token)
 	if name, err := door.Service(r); err != nil || name != queueAccount {

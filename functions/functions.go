@@ -26,6 +26,7 @@ type Deps struct {
 	Service *setup.Service
 	Runner  *setup.Runner
 	Store   connect.Store
+	Logins  *oauth.Logins
 	OAuth   *oauth.Client
 	Users   Users // who users are
 	// Queue is who may bring tasks of a function, and Scheduler who may call it
@@ -74,6 +75,8 @@ type Route struct {
 // Needs are what a function works with beside the database and its own request.
 // What it does not need, it neither has nor may have in a deployment.
 type Needs struct {
+	// LoginKey: the key that logins are begun and completed with.
+	LoginKey bool
 	// Tokens: users' tokens in the vault, and Google in their names; for that,
 	// the secret of the OAuth client.
 	Tokens bool
@@ -107,8 +110,8 @@ func TaskPath(name string) string { return "/tasks/" + name }
 // Table lists every function.
 func Table() []Function {
 	table := []Function{
-		{"login", CallerUser, Needs{}, []Route{{"POST", "/login", (*edge).login}}},
-		{"callback", CallerBrowser, needsBoth, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
+		{"login", CallerUser, Needs{LoginKey: true}, []Route{{"POST", "/login", (*edge).login}}},
+		{"callback", CallerBrowser, Needs{LoginKey: true, Tokens: true, Queue: true}, []Route{{"GET", "/callback", (*edge).callback}, {"POST", "/callback", (*edge).callback}}},
 		{"confirm", CallerUser, needsBoth, []Route{{"POST", "/gcp/setup/confirm", (*edge).confirm}}},
 		{"status", CallerUser, Needs{}, []Route{{"GET", "/gcp/setup/status/{task_id}", (*edge).status}}},
 		{"plan", CallerUser, needsTokens, []Route{{"POST", "/gcp/setup/plan", (*edge).plan}}},
@@ -148,6 +151,12 @@ func (d Deps) only(f Function) Deps {
 			p.Google, p.Tokens = nil, nil
 		}
 		return p
+	}
+	if !f.Needs.LoginKey {
+		d.Logins = nil
+	}
+	if !f.Needs.Tokens {
+		d.OAuth = nil
 	}
 	if d.Service != nil {
 		d.Service = &setup.Service{Parts: within(d.Service.Parts)}

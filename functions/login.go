@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/oauth"
 )
 
 // login begins a login: it remembers who began it in which browser, and
@@ -32,11 +33,16 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 	if len(request.OrgID) > maxUserID || !utf8.ValidString(request.OrgID) {
 		return connect.Errorf(connect.Invalid, "orgId must be UTF-8 of at most %d bytes.", maxUserID)
 	}
-	state, browser := e.OAuth.NewState(), ""
+	state, browser := oauth.NewState(), ""
 	if !e.ConfirmLogins {
 		browser = connect.NewID()
 	}
-	l := connect.NewLogin(user, request.OrgID, state, browser, time.Now())
+	l, err := connect.NewLogin(user, request.OrgID, state, browser, time.Now())
+	if err != nil {
+		return err
+	}
+	var address string
+	address, l.KeyVersion = e.Logins.Begin(state)
 	if err := e.Store.CreateLogin(r.Context(), l); err != nil {
 		return err
 	}
@@ -45,7 +51,7 @@ func (e *edge) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	return e.json(w, http.StatusOK, struct {
 		LoginURL string `json:"login_url"`
-	}{e.OAuth.AuthURL(state)})
+	}{address})
 }
 
 // cookie binds a login to the browser that began it. Its name holds a part of

@@ -2,6 +2,7 @@ package functions_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"gcpconnect/functions"
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/memory"
 	"gcpconnect/shared/oauth"
 	"gcpconnect/shared/setup"
@@ -34,20 +36,33 @@ func TestALoginThatEndsWithoutTokensIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ browser, query, login string }{
-		"denied":                       {"", "error=access_denied", "gcp_denied"},
-		"denied by the administrator":  {"", "error=admin_policy_enforced", "gcp_admin_policy"},
-		"refused otherwise":            {"", "error=server_error", "gcp_failed"},
-		"ended in another browser":     {"cookie", "code=c", "gcp_other_browser"},
-		"with a code that is not good": {"", "code=c", "gcp_failed"},
+	logins, err := oauth.NewLogins(oauth.LoginOptions{
+		ClientID: "id", RedirectURL: "https://backend.example.com/callback", AuthURL: "https://google.example/auth",
+		Key: oauth.LoginKey{Version: "2", Value: "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="},
+		Other: func(context.Context, string) (connect.Secret, error) {
+			return "", connect.Errorf(connect.Unavailable, "Secret Manager did not answer.")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ browser, query, key, login string }{
+		"denied":                         {"", "error=access_denied", "2", "gcp_denied"},
+		"denied by the administrator":    {"", "error=admin_policy_enforced", "2", "gcp_admin_policy"},
+		"refused otherwise":              {"", "error=server_error", "2", "gcp_failed"},
+		"ended in another browser":       {"cookie", "code=c", "2", "gcp_other_browser"},
+		"with a code that is not good":   {"", "code=c", "2", "gcp_failed"},
+		"with a key that cannot be read": {"", "code=c", "1", "gcp_failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := memory.NewStore()
 			gateway := watched(t, functions.Deps{
-				Store: store, OAuth: client, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, Log: slog.New(slog.DiscardHandler),
+				Store: store, Logins: logins, OAuth: client, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, Log: slog.New(slog.DiscardHandler),
 			})
-			if err := store.CreateLogin(t.Context(), connect.NewLogin("user", "", "state", c.browser, time.Now())); err != nil {
+			login := connecttest.Login(t, "user", "state", c.browser, time.Now())
+			login.KeyVersion = c.key
+			if err := store.CreateLogin(t.Context(), login); err != nil {
 				t.Fatal(err)
 			}
 			w := httptest.NewRecorder()

@@ -59,11 +59,12 @@ locals {
   # functions does.
   accounts = {
     for account in distinct(values(local.runs_as)) : account => {
-      email  = local.emails[account]
-      member = "serviceAccount:${local.emails[account]}"
-      id     = "projects/${var.project_id}/serviceAccounts/${local.emails[account]}"
-      tokens = anytrue([for name, f in local.functions : f.tokens if local.runs_as[name] == account])
-      queue  = anytrue([for name, f in local.functions : f.queue if local.runs_as[name] == account])
+      email     = local.emails[account]
+      member    = "serviceAccount:${local.emails[account]}"
+      id        = "projects/${var.project_id}/serviceAccounts/${local.emails[account]}"
+      login_key = anytrue([for name, f in local.functions : f.login_key if local.runs_as[name] == account])
+      tokens    = anytrue([for name, f in local.functions : f.tokens if local.runs_as[name] == account])
+      queue     = anytrue([for name, f in local.functions : f.queue if local.runs_as[name] == account])
     }
   }
 }

@@ -19,46 +19,35 @@ import (
 	"testing"
 	"time"
 
+	"gcpconnect/emulators/deployment"
 	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
 	"gcpconnect/shared/connect"
 )
 
-// service is a function's service, as a plan would make it.
-type service struct {
-	resource
-	name string            // of the function
-	env  map[string]string // its environment
-}
-
-func services(t *testing.T, p plan) map[string]service {
+// services returns the services of a plan by function.
+func services(t *testing.T, p *deployment.Plan) map[string]deployment.Service {
 	t.Helper()
-	found := map[string]service{}
-	for _, r := range p.of("google_cloud_run_v2_service") {
-		s := service{resource: r, env: map[string]string{}}
-		list, _ := dig(r.Values, "template", "containers", "env").([]any)
-		for _, e := range list {
-			name, _ := dig(e, "name").(string)
-			value, ok := dig(e, "value").(string)
-			if !ok {
-				t.Errorf("%s: the plan does not know %s", r.Address, name)
-			}
-			s.env[name] = value
-		}
-		s.name = s.env["FUNCTION_TARGET"]
-		found[s.name] = s
+	found, err := p.Services()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return found
 }
 
 // read reads the configuration that a service would.
-func read(s service) (*config.Config, error) {
-	env := maps.Clone(s.env)
-	env["K_SERVICE"], env["PORT"] = s.text("name"), "8080" // as Cloud Run sets them
+func read(s deployment.Service) (*config.Config, error) {
+	env := maps.Clone(s.Environment)
+	env["K_SERVICE"], env["PORT"] = s.Text("name"), "8080" // as Cloud Run sets them
 	return config.Read(context.Background(), config.Environment{
-		Lookup:    func(name string) (string, bool) { value, ok := env[name]; return value, ok },
-		Secret:    func(context.Context, string) (connect.Secret, error) { return "very-secret", nil },
+		Lookup: func(name string) (string, bool) { value, ok := env[name]; return value, ok },
+		Secret: func(_ context.Context, version string) (connect.Secret, string, error) {
+			if strings.Contains(version, "login-key") {
+				return "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "1", nil
+			}
+			return "very-secret", "1", nil
+		},
 		Functions: app.Functions(),
 	})
 }
@@ -71,9 +60,9 @@ func TestServicesAreTheFunctions(t *testing.T) {
 		p := planned(t, example)
 		found := services(t, p)
 		invokers := map[string][]string{}
-		for _, r := range p.of("google_cloud_run_v2_service_iam_member") {
+		for _, r := range p.Of("google_cloud_run_v2_service_iam_member") {
 			name, _ := r.Values["name"].(string)
-			invokers[name] = append(invokers[name], r.text("role")+" "+r.text("member"))
+			invokers[name] = append(invokers[name], r.Text("role")+" "+r.Text("member"))
 		}
 		platform := "aurora-platform@aurora-connector.iam.gserviceaccount.com"
 		runs := map[string]string{}
@@ -89,16 +78,17 @@ func TestServicesAreTheFunctions(t *testing.T) {
 				t.Errorf("%s: the program refuses what %s would have: %v", example, f.Name, err)
 				continue
 			}
-			memory := map[string]string{"512Mi": "384MiB", "1Gi": "768MiB"}[s.text("template", "containers", "resources", "limits", "memory")]
-			if s.env["GOGC"] != "400" || memory == "" || s.env["GOMEMLIMIT"] != memory {
-				t.Errorf("%s: the collector of %s has GOGC=%s and GOMEMLIMIT=%s", example, f.Name, s.env["GOGC"], s.env["GOMEMLIMIT"])
+			memory := map[string]string{"512Mi": "384MiB", "1Gi": "768MiB"}[s.Text("template", "containers", "resources", "limits", "memory")]
+			if s.Environment["GOGC"] != "400" || memory == "" || s.Environment["GOMEMLIMIT"] != memory {
+				t.Errorf("%s: the collector of %s has GOGC=%s and GOMEMLIMIT=%s", example, f.Name, s.Environment["GOGC"], s.Environment["GOMEMLIMIT"])
 			}
-			_, tokens := s.env["VAULT_ADDR"]
-			_, secret := s.env["CLIENT_SECRET"]
-			_, queue := s.env["CLOUD_TASKS_QUEUE"]
-			account := s.text("template", "service_account")
-			if tokens != f.Needs.Tokens || secret != f.Needs.Tokens || queue != f.Needs.Queue || account == platform != f.Needs.Platform {
-				t.Errorf("%s: %s needs %+v and has vault %v, client's secret %v, queue %v, account %s", example, f.Name, f.Needs, tokens, secret, queue, account)
+			_, tokens := s.Environment["VAULT_ADDR"]
+			_, secret := s.Environment["CLIENT_SECRET"]
+			_, key := s.Environment["LOGIN_KEY"]
+			_, queue := s.Environment["CLOUD_TASKS_QUEUE"]
+			account := s.Text("template", "service_account")
+			if tokens != f.Needs.Tokens || secret != f.Needs.Tokens || key != f.Needs.LoginKey || queue != f.Needs.Queue || account == platform != f.Needs.Platform {
+				t.Errorf("%s: %s needs %+v and has vault %v, client's secret %v, login key %v, queue %v, account %s", example, f.Name, f.Needs, tokens, secret, key, queue, account)
 			}
 			if other := runs[account]; other != "" && account != platform {
 				t.Errorf("%s: %s and %s run as one account", example, f.Name, other)
@@ -108,7 +98,7 @@ func TestServicesAreTheFunctions(t *testing.T) {
 				t.Errorf("%s: %s runs as %s and takes itself for %s, and the platform for %s", example, f.Name, account, c.VaultServiceAccount, c.PlatformAccount)
 			}
 			open := s.Values["invoker_iam_disabled"] == true
-			ingress := s.text("ingress")
+			ingress := s.Text("ingress")
 			public := f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser
 			reached := "INGRESS_TRAFFIC_INTERNAL_ONLY"
 			switch {
@@ -131,10 +121,10 @@ func TestServicesAreTheFunctions(t *testing.T) {
 					want = append(want, "roles/run.invoker serviceAccount:"+account)
 				}
 			}
-			if got := invokers[s.text("name")]; !slices.Equal(got, want) {
+			if got := invokers[s.Text("name")]; !slices.Equal(got, want) {
 				t.Errorf("%s: %s may be invoked by %q, want %q", example, f.Name, got, want)
 			}
-			delete(invokers, s.text("name"))
+			delete(invokers, s.Text("name"))
 		}
 		if len(found) > 0 || len(invokers) > 0 {
 			t.Errorf("%s: services %v and invokers %v are of no function", example, slices.Collect(maps.Keys(found)), invokers)
@@ -148,7 +138,7 @@ func TestAddressesAndAudiencesMeet(t *testing.T) {
 	t.Parallel()
 	for _, example := range examples {
 		p := planned(t, example)
-		urls, _ := p.outputs["function_urls"].(map[string]any)
+		urls, _ := p.Outputs["function_urls"].(map[string]any)
 		found := services(t, p)
 		sweep, err := read(found["sweep"])
 		if err != nil {
@@ -159,7 +149,7 @@ func TestAddressesAndAudiencesMeet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			address := fmt.Sprintf("https://%s-123456789012.europe-west1.run.app", s.text("name")) // as Cloud Run gives it
+			address := fmt.Sprintf("https://%s-123456789012.europe-west1.run.app", s.Text("name")) // as Cloud Run gives it
 			if urls[name] != address {
 				t.Errorf("%s: %s is at %s, taken for %v", example, name, address, urls[name])
 			}
@@ -168,16 +158,16 @@ func TestAddressesAndAudiencesMeet(t *testing.T) {
 					t.Errorf("%s: tasks for %s go to %s, which takes tokens for %s, and it is at %s", example, name, sweep.TaskURL(name), c.TaskAudienceOf(name), address)
 				}
 			}
-			if c.RedirectURL() != p.outputs["redirect_uri"] || c.BackendURL != p.outputs["backend_url"] {
-				t.Errorf("%s: %s redirects to %s, told to the engineer: %v", example, name, c.RedirectURL(), p.outputs["redirect_uri"])
+			if c.RedirectURL() != p.Outputs["redirect_uri"] || c.BackendURL != p.Outputs["backend_url"] {
+				t.Errorf("%s: %s redirects to %s, told to the engineer: %v", example, name, c.RedirectURL(), p.Outputs["redirect_uri"])
 			}
 			if name == "token" && !slices.Equal(c.InternalAudiences(), []string{address}) {
 				t.Errorf("%s: token takes tokens for %v; Cloud Run for %s", example, c.InternalAudiences(), address)
 			}
 		}
-		job := p.of("google_cloud_scheduler_job")[0]
-		if uri, audience := job.text("http_target", "uri"), job.text("http_target", "oidc_token", "audience"); uri != urls["sweep"] || audience != sweep.TaskAudienceOf("sweep") || job.text("http_target", "oidc_token", "service_account_email") != sweep.Scheduler() {
-			t.Errorf("%s: the scheduler calls %s as %s for %s", example, uri, job.text("http_target", "oidc_token", "service_account_email"), audience)
+		job := p.Of("google_cloud_scheduler_job")[0]
+		if uri, audience := job.Text("http_target", "uri"), job.Text("http_target", "oidc_token", "audience"); uri != urls["sweep"] || audience != sweep.TaskAudienceOf("sweep") || job.Text("http_target", "oidc_token", "service_account_email") != sweep.Scheduler() {
+			t.Errorf("%s: the scheduler calls %s as %s for %s", example, uri, job.Text("http_target", "oidc_token", "service_account_email"), audience)
 		}
 	}
 }
@@ -188,12 +178,12 @@ func TestEachOutlastsTheOneBefore(t *testing.T) {
 	const answer = functions.MaxTimeout + 5*time.Second // when the program's server cuts an answer off
 	p := planned(t, "production")
 	for name, s := range services(t, p) {
-		timeout, err := time.ParseDuration(s.text("template", "timeout"))
+		timeout, err := time.ParseDuration(s.Text("template", "timeout"))
 		if err != nil || timeout <= answer || timeout >= app.DispatchDeadline {
 			t.Errorf("%s is cut off after %v (%v): the program's server does after %v, and the queue delivers again after %v", name, timeout, err, answer, app.DispatchDeadline)
 		}
 	}
-	deadline, err := time.ParseDuration(p.of("google_cloud_scheduler_job")[0].text("attempt_deadline"))
+	deadline, err := time.ParseDuration(p.Of("google_cloud_scheduler_job")[0].Text("attempt_deadline"))
 	if err != nil || deadline != app.DispatchDeadline {
 		t.Errorf("the scheduler waits %v, the queue %v, %v", deadline, app.DispatchDeadline, err)
 	}
@@ -270,8 +260,8 @@ func TestTheLoadBalancerHasTheContractsPaths(t *testing.T) {
 		!bytes.Contains(source, []byte("security_policy       = google_compute_security_policy.front[0].id")) {
 		t.Error("a function's backend must lead to its own service, and stand behind the rates")
 	}
-	outputs, _ := planned(t, "minimal").outputs["paths"].(map[string]any)
-	urls, _ := planned(t, "minimal").outputs["function_urls"].(map[string]any)
+	outputs, _ := planned(t, "minimal").Outputs["paths"].(map[string]any)
+	urls, _ := planned(t, "minimal").Outputs["function_urls"].(map[string]any)
 	for path, address := range outputs {
 		for name, own := range urls {
 			if address == fmt.Sprint(own)+path && path != "/internal/token" {
@@ -280,12 +270,12 @@ func TestTheLoadBalancerHasTheContractsPaths(t *testing.T) {
 		}
 	}
 	var ruled []string
-	for _, r := range p.of("google_compute_url_map") {
+	for _, r := range p.Of("google_compute_url_map") {
 		matchers, _ := r.Values["path_matcher"].([]any)
 		for _, m := range matchers {
-			rules, _ := dig(m, "path_rule").([]any)
+			rules, _ := deployment.Dig(m, "path_rule").([]any)
 			for _, rule := range rules {
-				paths, _ := dig(rule, "paths").([]any)
+				paths, _ := deployment.Dig(rule, "paths").([]any)
 				for _, path := range paths {
 					ruled = append(ruled, path.(string))
 				}
@@ -382,23 +372,23 @@ func TestTheDatabaseHasTheIndexesOfTheQueries(t *testing.T) {
 		wanted = append(wanted, fmt.Sprintf("field %s.%s ttl %v %v", o.Group, o.Path, o.TTL, orders))
 	}
 	p := planned(t, "minimal")
-	for _, r := range p.of("google_firestore_index") {
-		text := r.text("collection") + " " + r.text("query_scope")
+	for _, r := range p.Of("google_firestore_index") {
+		text := r.Text("collection") + " " + r.Text("query_scope")
 		fields, _ := r.Values["fields"].([]any)
 		for _, f := range fields {
-			text += fmt.Sprintf(" %v:%v", dig(f, "field_path"), dig(f, "order"))
+			text += fmt.Sprintf(" %v:%v", deployment.Dig(f, "field_path"), deployment.Dig(f, "order"))
 		}
 		got = append(got, text)
 	}
-	for _, r := range p.of("google_firestore_field") {
+	for _, r := range p.Of("google_firestore_field") {
 		var orders []string
-		indexes, _ := dig(r.Values, "index_config", "indexes").([]any)
+		indexes, _ := deployment.Dig(r.Values, "index_config", "indexes").([]any)
 		for _, i := range indexes {
-			orders = append(orders, fmt.Sprintf("%v:%v", dig(i, "order"), dig(i, "query_scope")))
+			orders = append(orders, fmt.Sprintf("%v:%v", deployment.Dig(i, "order"), deployment.Dig(i, "query_scope")))
 		}
 		slices.Sort(orders)
 		ttl, _ := r.Values["ttl_config"].([]any)
-		got = append(got, fmt.Sprintf("field %s.%s ttl %v %v", r.text("collection"), r.text("field"), len(ttl) > 0, orders))
+		got = append(got, fmt.Sprintf("field %s.%s ttl %v %v", r.Text("collection"), r.Text("field"), len(ttl) > 0, orders))
 	}
 	slices.Sort(wanted)
 	slices.Sort(got)
@@ -426,19 +416,19 @@ func TestQueuesTryAsOftenAsTheProgramCounts(t *testing.T) {
 			t.Errorf("%s: setups go to %s, discoveries to %s", example, c.TaskQueue, c.DiscoveryQueue)
 		}
 		names := map[string]bool{}
-		for _, q := range p.of("google_cloud_tasks_queue") {
+		for _, q := range p.Of("google_cloud_tasks_queue") {
 			of := settings[q.Index.(string)]
-			if dig(q.Values, "rate_limits", "max_dispatches_per_second") != of.Rates["maxDispatchesPerSecond"] || dig(q.Values, "rate_limits", "max_concurrent_dispatches") != of.Rates["maxConcurrentDispatches"] ||
-				q.text("retry_config", "min_backoff") != of.Retry.MinBackoff || q.text("retry_config", "max_backoff") != of.Retry.MaxBackoff {
-				t.Errorf("%s: %s is %v, %v, want %v", example, q.text("name"), q.Values["rate_limits"], q.Values["retry_config"], of)
+			if deployment.Dig(q.Values, "rate_limits", "max_dispatches_per_second") != of.Rates["maxDispatchesPerSecond"] || deployment.Dig(q.Values, "rate_limits", "max_concurrent_dispatches") != of.Rates["maxConcurrentDispatches"] ||
+				q.Text("retry_config", "min_backoff") != of.Retry.MinBackoff || q.Text("retry_config", "max_backoff") != of.Retry.MaxBackoff {
+				t.Errorf("%s: %s is %v, %v, want %v", example, q.Text("name"), q.Values["rate_limits"], q.Values["retry_config"], of)
 			}
-			if n := dig(q.Values, "retry_config", "max_attempts"); n != float64(c.TaskMaxAttempts) {
-				t.Errorf("%s: %s tries %v times, the program counts to %d", example, q.text("name"), n, c.TaskMaxAttempts)
+			if n := deployment.Dig(q.Values, "retry_config", "max_attempts"); n != float64(c.TaskMaxAttempts) {
+				t.Errorf("%s: %s tries %v times, the program counts to %d", example, q.Text("name"), n, c.TaskMaxAttempts)
 			}
-			if d := dig(q.Values, "retry_config", "max_retry_duration"); d != nil && d != "" {
-				t.Errorf("%s: %s has a duration beside its attempts: %v", example, q.text("name"), d)
+			if d := deployment.Dig(q.Values, "retry_config", "max_retry_duration"); d != nil && d != "" {
+				t.Errorf("%s: %s has a duration beside its attempts: %v", example, q.Text("name"), d)
 			}
-			names[fmt.Sprintf("projects/%s/locations/%s/queues/%s", q.text("project"), q.text("location"), q.text("name"))] = true
+			names[fmt.Sprintf("projects/%s/locations/%s/queues/%s", q.Text("project"), q.Text("location"), q.Text("name"))] = true
 		}
 		if !names[c.TaskQueue] || !names[c.DiscoveryQueue] || len(names) != 2 {
 			t.Errorf("%s: the program uses %s and %s, there are %v", example, c.TaskQueue, c.DiscoveryQueue, names)
@@ -455,6 +445,7 @@ var grants = map[string][]string{
 	"google_service_account_iam_member.delivers_as_tasks":   {"roles/iam.serviceAccountUser"},
 	"google_service_account_iam_member.seen_by_vault":       {"roles/iam.serviceAccountViewer"},
 	"google_secret_manager_secret_iam_member.client_secret": {"roles/secretmanager.secretAccessor"},
+	"google_secret_manager_secret_iam_member.login_key":     {"roles/secretmanager.secretAccessor"},
 	"google_cloud_tasks_queue_iam_member.enqueuer":          {"roles/cloudtasks.enqueuer"},
 	"google_cloud_run_v2_service_iam_member.invoker":        {"roles/run.invoker"},
 	// Releases: the builder reads, the deployer writes what Terraform makes.
@@ -485,11 +476,11 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 	for _, example := range examples {
 		p := planned(t, example)
 		held := map[string]map[string]bool{}
-		for _, r := range p.resources {
+		for _, r := range p.Resources {
 			if !strings.Contains(r.Type, "_iam_") || r.Type == "google_project_iam_custom_role" {
 				continue
 			}
-			role, member := r.text("role"), r.text("member")
+			role, member := r.Text("role"), r.Text("member")
 			if !slices.Contains(grants[r.Type+"."+r.Name], role) {
 				t.Errorf("%s: %s gives %s to %s: say why, and list it", example, r.Address, role, member)
 			}
@@ -499,33 +490,36 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 			email := strings.TrimPrefix(member, "serviceAccount:")
 			switch r.Name {
 			case "signs_for_itself":
-				if !strings.HasSuffix(r.text("service_account_id"), "/"+email) {
-					t.Errorf("%s: %s may sign for %s", example, email, r.text("service_account_id"))
+				if !strings.HasSuffix(r.Text("service_account_id"), "/"+email) {
+					t.Errorf("%s: %s may sign for %s", example, email, r.Text("service_account_id"))
 				}
 			case "delivers_as_tasks":
-				if !strings.HasSuffix(r.text("service_account_id"), "/aurora-tasks@aurora-connector.iam.gserviceaccount.com") {
-					t.Errorf("%s: %s may act as %s", example, email, r.text("service_account_id"))
+				if !strings.HasSuffix(r.Text("service_account_id"), "/aurora-tasks@aurora-connector.iam.gserviceaccount.com") {
+					t.Errorf("%s: %s may act as %s", example, email, r.Text("service_account_id"))
 				}
 			case "grants":
 				want := "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/datastore.user', 'roles/serviceusage.serviceUsageConsumer', 'roles/telemetry.writer'])"
-				if r.text("condition", "expression") != want {
-					t.Errorf("%s: the deployer may give roles where %s", example, r.text("condition", "expression"))
+				if r.Text("condition", "expression") != want {
+					t.Errorf("%s: the deployer may give roles where %s", example, r.Text("condition", "expression"))
 				}
 			case "seen_by_vault":
-				if email != "vault@aurora-vault.iam.gserviceaccount.com" {
+				if email != "vault-server@aurora-vault.iam.gserviceaccount.com" {
 					t.Errorf("%s: %s sees accounts as Vault", example, email)
 				}
 			case "deploys_as":
-				if _, name, _ := strings.Cut(r.text("service_account_id"), "/serviceAccounts/"); !strings.HasPrefix(name, "aurora-") || name == "aurora-tasks@aurora-connector.iam.gserviceaccount.com" {
+				if _, name, _ := strings.Cut(r.Text("service_account_id"), "/serviceAccounts/"); !strings.HasPrefix(name, "aurora-") || name == "aurora-tasks@aurora-connector.iam.gserviceaccount.com" {
 					t.Errorf("%s: the deployer may act as %s", example, name)
 				}
-				if strings.Contains(r.text("service_account_id"), "-builder@") || strings.Contains(r.text("service_account_id"), "-deployer@") || !strings.HasPrefix(email, "aurora-deployer@") {
-					t.Errorf("%s: %s may act as %s", example, email, r.text("service_account_id"))
+				if strings.Contains(r.Text("service_account_id"), "-builder@") || strings.Contains(r.Text("service_account_id"), "-deployer@") || !strings.HasPrefix(email, "aurora-deployer@") {
+					t.Errorf("%s: %s may act as %s", example, email, r.Text("service_account_id"))
 				}
 			case "database":
-				if !strings.Contains(r.text("condition", "expression"), "projects/aurora-connector/databases/(default)") {
+				if !strings.Contains(r.Text("condition", "expression"), "projects/aurora-connector/databases/(default)") {
 					t.Errorf("%s: %s may use any database", example, email)
 				}
+			}
+			if r.Type == "google_secret_manager_secret_iam_member" {
+				role += " on " + r.Text("secret_id")
 			}
 			if held[email] == nil {
 				held[email] = map[string]bool{}
@@ -540,7 +534,7 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 				t.Errorf("%s: the builder has %s", example, role)
 			}
 		}
-		for _, r := range p.of("google_project_iam_custom_role") {
+		for _, r := range p.Of("google_project_iam_custom_role") {
 			permissions, _ := r.Values["permissions"].([]any)
 			for _, permission := range permissions {
 				if text := permission.(string); strings.Contains(text, "entities") || strings.Contains(text, "versions.access") {
@@ -548,10 +542,28 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 				}
 			}
 		}
-		for _, idle := range []string{"login", "status", "connection", "changes"} {
-			roles := held["aurora-"+idle+"@aurora-connector.iam.gserviceaccount.com"]
-			if len(roles) != 3 || !roles["roles/datastore.user"] {
-				t.Errorf("%s: %s, which uses the database alone, has %v", example, idle, roles)
+		for _, f := range functions.Table() {
+			roles := held["aurora-"+f.Name+"@aurora-connector.iam.gserviceaccount.com"]
+			if f.Needs.Platform {
+				continue // they share an account
+			}
+			want := 3 // the database, and telemetry's two
+			for secret, needed := range map[string]bool{"aurora-login-key": f.Needs.LoginKey, "aurora-oauth-client-secret": f.Needs.Tokens} {
+				if has := roles["roles/secretmanager.secretAccessor on "+secret]; has != needed {
+					t.Errorf("%s: %s reads %s: %v, needs it: %v", example, f.Name, secret, has, needed)
+				}
+				if needed {
+					want++
+				}
+			}
+			if f.Needs.Tokens {
+				want++ // it signs for itself
+			}
+			if f.Needs.Queue {
+				want += 2 // it enqueues, and acts as the tasks account
+			}
+			if len(roles) != want || !roles["roles/datastore.user"] {
+				t.Errorf("%s: %s needs %+v and has %v", example, f.Name, f.Needs, roles)
 			}
 		}
 	}
@@ -561,16 +573,16 @@ func TestNobodyMayMoreThanIsNeeded(t *testing.T) {
 // the one that deploys waits for an approval.
 func TestTriggersGiveTheBuildsWhatTheyAskFor(t *testing.T) {
 	t.Parallel()
-	triggers := planned(t, "production").of("google_cloudbuild_trigger")
-	if len(triggers) != 2 || len(planned(t, "minimal").of("google_cloudbuild_trigger")) != 0 {
+	triggers := planned(t, "production").Of("google_cloudbuild_trigger")
+	if len(triggers) != 2 || len(planned(t, "minimal").Of("google_cloudbuild_trigger")) != 0 {
 		t.Fatalf("%d triggers", len(triggers))
 	}
 	accounts := map[string]bool{}
 	for _, r := range triggers {
 		given, _ := r.Values["substitutions"].(map[string]any)
-		build := parse(t, filepath.Join("..", r.text("filename")))
+		build := parse(t, filepath.Join("..", r.Text("filename")))
 		if !slices.Equal(slices.Sorted(maps.Keys(given)), slices.Sorted(maps.Keys(build.Substitutions))) {
-			t.Errorf("%s gives %v, and %s asks for %v", r.Address, given, r.text("filename"), build.Substitutions)
+			t.Errorf("%s gives %v, and %s asks for %v", r.Address, given, r.Text("filename"), build.Substitutions)
 		}
 		for name, value := range given {
 			if value == "" || value == nil {
@@ -578,12 +590,12 @@ func TestTriggersGiveTheBuildsWhatTheyAskFor(t *testing.T) {
 			}
 		}
 		account, _ := given["_SERVICE_ACCOUNT"].(string)
-		if r.text("service_account") != "projects/aurora-connector/serviceAccounts/"+account {
-			t.Errorf("%s runs as %s and says %s", r.Address, r.text("service_account"), account)
+		if r.Text("service_account") != "projects/aurora-connector/serviceAccounts/"+account {
+			t.Errorf("%s runs as %s and says %s", r.Address, r.Text("service_account"), account)
 		}
 		accounts[account] = true
-		if deploys := r.text("filename") == "terraform/deploy.yaml"; dig(r.Values, "approval_config", "approval_required") != deploys {
-			t.Errorf("%s: approval %v", r.Address, dig(r.Values, "approval_config", "approval_required"))
+		if deploys := r.Text("filename") == "terraform/deploy.yaml"; deployment.Dig(r.Values, "approval_config", "approval_required") != deploys {
+			t.Errorf("%s: approval %v", r.Address, deployment.Dig(r.Values, "approval_config", "approval_required"))
 		}
 	}
 	if len(accounts) != 2 {
@@ -628,7 +640,7 @@ login_binding = "confirm"`, `vault = {
 	}
 	got := strings.TrimSpace(fmt.Sprintln(c.AgentRoles, c.AskRoles, c.IncludeSysProjects, c.LogLevel, c.MaxAutoProjects, c.MaxSelected, c.PlatformQuota, c.GiveUpAfter, c.TaskMaxAttempts, c.TraceRatio,
 		c.UpdateOrgPolicies, c.VerifyAttempts, c.VerifyInterval, c.Origins, c.FirestoreDatabase, c.BackendURL, c.FrontURL, c.LoginBinding,
-		c.VaultAddress, c.VaultNamespace, c.VaultMount, c.VaultAuthMount, c.VaultRole, s.env["VAULT_CACERT_BYTES"], c.ClientID, c.Auth, c.BackendAccounts, c.TelemetryEndpoint))
+		c.VaultAddress, c.VaultNamespace, c.VaultMount, c.VaultAuthMount, c.VaultRole, s.Environment["VAULT_CACERT_BYTES"], c.ClientID, c.Auth, c.BackendAccounts, c.TelemetryEndpoint))
 	want := "[roles/run.admin] [roles/run.viewer=run.services.get] true DEBUG 7 8 3 9h0m0s 11 0.5" +
 		" false 12 13s [https://cors.example.com] own https://own.example.com https://aurora.example.com/chat confirm" +
 		" https://own-vault.example.com own-namespace own-mount own-auth own-role own-certificate 123456789012-abc.apps.googleusercontent.com backend [backend@aurora-app.iam.gserviceaccount.com] https://telemetry.googleapis.com"
@@ -643,7 +655,7 @@ login_binding = "confirm"`, `vault = {
 	}
 	tokens = append(tokens, "aurora-platform@aurora-connector.iam.gserviceaccount.com")
 	slices.Sort(tokens)
-	commands, _ := planned(t, "minimal").outputs["vault_commands"].(string)
+	commands, _ := planned(t, "minimal").Outputs["vault_commands"].(string)
 	if !strings.Contains(commands, "bound_service_accounts="+strings.Join(tokens, ",")+" ") {
 		t.Errorf("Vault is told\n%s\nwant the accounts %s", commands, tokens)
 	}
@@ -661,9 +673,9 @@ func TestAllUsersMayInvokeUsersFunctionsWhereThatIsChosen(t *testing.T) {
 	}
 	got := map[string]bool{}
 	p := planned(t, "minimal", `public_access = "all_users"`)
-	for _, r := range p.of("google_cloud_run_v2_service_iam_member") {
-		if r.text("member") == "allUsers" {
-			got[r.text("name")] = true
+	for _, r := range p.Of("google_cloud_run_v2_service_iam_member") {
+		if r.Text("member") == "allUsers" {
+			got[r.Text("name")] = true
 		}
 	}
 	if !maps.Equal(got, want) {
@@ -689,19 +701,19 @@ func TestCountedLinesAreWritten(t *testing.T) {
 			written[strings.Trim(line, `"`)] = true
 		}
 	}
-	metrics := planned(t, "minimal").of("google_logging_metric")
+	metrics := planned(t, "minimal").Of("google_logging_metric")
 	if len(metrics) < 5 {
 		t.Fatalf("%d metrics", len(metrics))
 	}
 	for _, m := range metrics {
-		_, message, _ := strings.Cut(m.text("filter"), "jsonPayload.message=")
+		_, message, _ := strings.Cut(m.Text("filter"), "jsonPayload.message=")
 		quoted := regexp.MustCompile(`"([^"]*)"`).FindAllStringSubmatch(message, -1)
 		if len(quoted) == 0 {
-			t.Errorf("%s counts no lines: %s", m.text("name"), m.text("filter"))
+			t.Errorf("%s counts no lines: %s", m.Text("name"), m.Text("filter"))
 		}
 		for _, text := range quoted {
 			if !written[text[1]] {
-				t.Errorf("%s counts %q, which the program does not write", m.text("name"), text[1])
+				t.Errorf("%s counts %q, which the program does not write", m.Text("name"), text[1])
 			}
 		}
 	}
@@ -713,7 +725,7 @@ func TestCountedLinesAreWritten(t *testing.T) {
 		extractors, _ := m.Values["label_extractors"].(map[string]any)
 		for label, from := range extractors {
 			if from != "EXTRACT(jsonPayload."+label+")" || !attributes[label] {
-				t.Errorf("%s takes %s from %v, which the program does not write", m.text("name"), label, from)
+				t.Errorf("%s takes %s from %v, which the program does not write", m.Text("name"), label, from)
 			}
 		}
 	}
@@ -745,24 +757,24 @@ func TestAlertsLeadToThePlaybook(t *testing.T) {
 	if made, told := strings.Count(source, `resource "google_monitoring_alert_policy"`), strings.Count(source, "notification_channels = local.channels\n"); made != told {
 		t.Errorf("%d of %d kinds of alerts tell the channels", told, made)
 	}
-	policies := planned(t, "production").of("google_monitoring_alert_policy")
+	policies := planned(t, "production").Of("google_monitoring_alert_policy")
 	if len(policies) < 8 {
 		t.Errorf("%d alerts", len(policies))
 	}
 	for _, r := range policies {
-		_, anchor, ok := strings.Cut(r.text("documentation", "content"), "terraform/README.md#")
+		_, anchor, ok := strings.Cut(r.Text("documentation", "content"), "terraform/README.md#")
 		if !ok || !sections[anchor] {
-			t.Errorf("%s leads to #%s, which the playbook does not have", r.text("display_name"), anchor)
+			t.Errorf("%s leads to #%s, which the playbook does not have", r.Text("display_name"), anchor)
 		}
-		if r.text("severity") == "" {
-			t.Errorf("%s has no severity", r.text("display_name"))
+		if r.Text("severity") == "" {
+			t.Errorf("%s has no severity", r.Text("display_name"))
 		}
-		if _, words, _ := strings.Cut(r.text("documentation", "content"), "What to do:"); len(r.text("documentation", "content"))-len(words) < 60 {
-			t.Errorf("%s gives no reason: %s", r.text("display_name"), r.text("documentation", "content"))
+		if _, words, _ := strings.Cut(r.Text("documentation", "content"), "What to do:"); len(r.Text("documentation", "content"))-len(words) < 60 {
+			t.Errorf("%s gives no reason: %s", r.Text("display_name"), r.Text("documentation", "content"))
 		}
-		threshold, _ := dig(r.Values, "conditions", "condition_threshold", "threshold_value").(float64)
-		if ratio := r.text("conditions", "condition_threshold", "denominator_filter") != ""; ratio && (threshold <= 0 || threshold > 0.5) {
-			t.Errorf("%s alarms at a ratio of %v", r.text("display_name"), threshold)
+		threshold, _ := deployment.Dig(r.Values, "conditions", "condition_threshold", "threshold_value").(float64)
+		if ratio := r.Text("conditions", "condition_threshold", "denominator_filter") != ""; ratio && (threshold <= 0 || threshold > 0.5) {
+			t.Errorf("%s alarms at a ratio of %v", r.Text("display_name"), threshold)
 		}
 	}
 }

@@ -12,7 +12,7 @@ locals {
     FIRESTORE_DATABASE       = var.firestore.database
     FRONTURL                 = var.front_url
     GOOGLE_CLOUD_PROJECT     = var.project_id
-    LOGIN_BINDING            = coalesce(var.login_binding, var.load_balancer == null ? "confirm" : "cookie")
+    LOGIN_BINDING            = coalesce(var.login_binding, var.auth.mode == "oidc" && var.load_balancer != null ? "cookie" : "confirm")
     LOG_LEVEL                = var.settings.log_level
     NEXT_PUBLIC_BACKEND_URL  = local.backend_url
 
@@ -41,6 +41,10 @@ locals {
     TASK_TARGET                 = local.task_target
   }
 
+  login_key_environment = {
+    LOGIN_KEY = "sm://projects/${var.project_id}/secrets/${google_secret_manager_secret.login_key.secret_id}"
+  }
+
   tokens_environment = {
     CLIENT_SECRET    = "sm://projects/${var.project_id}/secrets/${google_secret_manager_secret.client_secret.secret_id}"
     VAULT_ADDR       = var.vault.address
@@ -56,6 +60,7 @@ locals {
     for name, f in local.functions : name => {
       for variable, value in merge(
         local.common_environment,
+        f.login_key ? local.login_key_environment : {},
         f.queue ? local.queue_environment : {},
         f.tokens ? merge(local.tokens_environment, { VAULT_SERVICE_ACCOUNT = local.emails[local.runs_as[name]] }) : {},
         f.caller == "service" ? {

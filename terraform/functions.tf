@@ -4,38 +4,38 @@
 locals {
   functions = {
     # Users, or Aurora's backend in a user's name, and the browser on its way back.
-    login           = { caller = "user", tokens = false, queue = false, platform = false, paths = ["/login"] }
-    callback        = { caller = "browser", tokens = true, queue = true, platform = false, paths = ["/callback"] }
-    confirm         = { caller = "user", tokens = true, queue = true, platform = false, paths = ["/gcp/setup/confirm"] }
-    status          = { caller = "user", tokens = false, queue = false, platform = false, paths = ["/gcp/setup/status/*"] }
-    plan            = { caller = "user", tokens = true, queue = false, platform = false, paths = ["/gcp/setup/plan"] }
-    select-projects = { caller = "user", tokens = true, queue = true, platform = false, paths = ["/gcp/post-auth-retry"] }
-    root-project    = { caller = "user", tokens = true, queue = true, platform = false, paths = ["/api/gcp/root-project"] }
-    disconnect      = { caller = "user", tokens = true, queue = true, platform = false, paths = ["/api/gcp/force-disconnect"] }
-    projects        = { caller = "user", tokens = true, queue = false, platform = false, paths = ["/api/gcp/projects"] }
-    project-access  = { caller = "user", tokens = true, queue = false, platform = false, paths = ["/api/gcp/sa-project-access"] }
-    connection      = { caller = "user", tokens = false, queue = false, platform = false, paths = ["/api/gcp/connection"] }
-    changes         = { caller = "user", tokens = false, queue = false, platform = false, paths = ["/api/gcp/changes"] }
-    resources = { caller = "user", tokens = false, queue = true, platform = false, paths = [
+    login           = { caller = "user", login_key = true, tokens = false, queue = false, platform = false, paths = ["/login"] }
+    callback        = { caller = "browser", login_key = true, tokens = true, queue = true, platform = false, paths = ["/callback"] }
+    confirm         = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/gcp/setup/confirm"] }
+    status          = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/gcp/setup/status/*"] }
+    plan            = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/gcp/setup/plan"] }
+    select-projects = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/gcp/post-auth-retry"] }
+    root-project    = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/api/gcp/root-project"] }
+    disconnect      = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/api/gcp/force-disconnect"] }
+    projects        = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/api/gcp/projects"] }
+    project-access  = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/api/gcp/sa-project-access"] }
+    connection      = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/api/gcp/connection"] }
+    changes         = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/api/gcp/changes"] }
+    resources = { caller = "user", login_key = false, tokens = false, queue = true, platform = false, paths = [
       "/api/gcp/resources", "/api/gcp/resources/summary", "/api/gcp/discover",
     ] }
 
     # Aurora's own services.
-    token = { caller = "service", tokens = true, queue = false, platform = true, paths = ["/internal/token"] }
+    token = { caller = "service", login_key = false, tokens = true, queue = false, platform = true, paths = ["/internal/token"] }
 
     # The queue: the chain, the removal, and discovery.
-    validate-projects       = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    enable-apis             = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    create-service-accounts = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    grant-access            = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    update-org-policies     = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    verify-permissions      = { caller = "queue", tokens = true, queue = true, platform = true, paths = [] }
-    discover-resources      = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    remove-access           = { caller = "queue", tokens = true, queue = true, platform = false, paths = [] }
-    discover-project        = { caller = "queue", tokens = true, queue = true, platform = true, paths = [] }
+    validate-projects       = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    enable-apis             = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    create-service-accounts = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    grant-access            = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    update-org-policies     = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    verify-permissions      = { caller = "queue", login_key = false, tokens = true, queue = true, platform = true, paths = [] }
+    discover-resources      = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    remove-access           = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
+    discover-project        = { caller = "queue", login_key = false, tokens = true, queue = true, platform = true, paths = [] }
 
     # Cloud Scheduler.
-    sweep = { caller = "scheduler", tokens = true, queue = true, platform = false, paths = [] }
+    sweep = { caller = "scheduler", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
   }
 
   # What Cloud Run lets in without asking who it is: users' functions and the
@@ -97,6 +97,7 @@ module "function" {
     google_firestore_index.index,
     google_firestore_field.field,
     google_secret_manager_secret_iam_member.client_secret,
+    google_secret_manager_secret_iam_member.login_key,
     google_service_account_iam_member.signs_for_itself,
     google_service_account_iam_member.delivers_as_tasks,
     google_project_iam_member.database,

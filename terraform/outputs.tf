@@ -35,6 +35,11 @@ output "client_secret" {
   value       = google_secret_manager_secret.client_secret.secret_id
 }
 
+output "login_key" {
+  description = "The secret into which the login key goes."
+  value       = google_secret_manager_secret.login_key.secret_id
+}
+
 output "platform_service_account" {
   description = "Aurora's own account: customers see it in the access of their two service accounts."
   value       = local.emails.platform

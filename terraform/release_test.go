@@ -401,7 +401,7 @@ func TestTheSmokeTestKnowsWhereEverythingIs(t *testing.T) {
 		t.Run(example, func(t *testing.T) {
 			t.Parallel()
 			outputs := map[string]any{} // as terraform output -json has them
-			for name, value := range planned(t, example).outputs {
+			for name, value := range planned(t, example).Outputs {
 				outputs[name] = map[string]any{"value": value}
 			}
 			command := exec.CommandContext(t.Context(), "go", "run", "../functions/cmd/smoke", "-patience=0")

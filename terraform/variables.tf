@@ -123,7 +123,7 @@ variable "auth" {
 }
 
 variable "login_binding" {
-  description = "How a login is bound to its user: cookie, of the browser that called login on the load balancer's domain; or confirm, where the user confirms after the callback. Default: cookie with a load balancer, confirm without one, since the functions' own addresses share no cookies."
+  description = "How a login is bound to its user: cookie, of the browser that called login on the load balancer's domain; or confirm, where the user confirms after the callback. Default: cookie with auth.mode = oidc and a load balancer, else confirm: a backend that calls login has no browser's cookies, and the functions' own addresses share none."
   type        = string
   default     = null
 
@@ -134,6 +134,10 @@ variable "login_binding" {
   validation {
     condition     = var.login_binding != "cookie" || var.load_balancer != null
     error_message = "login_binding = cookie needs a load_balancer: login and callback would be on different hosts, and the cookie of one never reaches the other."
+  }
+  validation {
+    condition     = var.login_binding != "cookie" || var.auth.mode == "oidc"
+    error_message = "login_binding = cookie needs auth.mode = oidc: with auth.mode = backend the backend's server calls login, and no browser gets the cookie."
   }
 }
 

@@ -41,6 +41,9 @@ func NewUser(id, gateway string, client *http.Client) (*User, error) {
 	return &User{ID: id, Gateway: gateway, client: &own}, nil
 }
 
+// Client is the user's browser: it keeps cookies and follows no redirect.
+func (u *User) Client() *http.Client { return u.client }
+
 // Answer is what a function answered.
 type Answer struct {
 	Status int

@@ -1,6 +1,7 @@
 package google
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -255,6 +256,40 @@ func (c *call) generateAccessToken() (any, *apiError) {
 		AccessToken string `json:"accessToken"`
 		ExpireTime  string `json:"expireTime"`
 	}{token, t.expires.UTC().Format(time.RFC3339)}, nil
+}
+
+// signJWT signs a text as a service account, with a key that accountCerts publishes
+// (https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signJwt).
+func (c *call) signJWT() (any, *apiError) {
+	var req struct {
+		Delegates []string `json:"delegates"`
+		Payload   string   `json:"payload"`
+	}
+	if err := decode(c.body, &req); err != nil {
+		return nil, err
+	}
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(req.Payload), &claims); err != nil || claims == nil {
+		return nil, invalid("The JWT payload must be a serialized JSON object.")
+	}
+	if exp, given := claims["exp"]; given {
+		at, ok := exp.(float64)
+		if left := time.Unix(int64(at), 0).Sub(c.now); !ok || left < 0 || left > 12*time.Hour {
+			return nil, invalid("The exp claim must be a time in the future, at most 12 hours from now.")
+		}
+	}
+	switch {
+	case c.vars["project"] != "-":
+		return nil, invalid("Request contains an invalid argument.").with(fieldViolation("name", "The wildcard projects/- is required."))
+	case len(req.Delegates) > 0:
+		return nil, invalid("Delegation chains are not emulated.")
+	case c.account.disabled:
+		return nil, precondition("Service account %s is disabled.", c.account.email)
+	}
+	return struct {
+		KeyID     string `json:"keyId"`
+		SignedJWT string `json:"signedJwt"`
+	}{c.keys.all()[0].id, c.keys.sign(claims)}, nil
 }
 
 // mint makes a token of a service account.

@@ -20,7 +20,7 @@ func (s *Server) servePlain(w http.ResponseWriter, r *http.Request) bool {
 	case strings.HasPrefix(path, "/admin/"):
 		s.serveAdmin(w, r)
 	case path == "/computeMetadata" || strings.HasPrefix(path, "/computeMetadata/"):
-		s.serveMetadata(w, r)
+		s.serveMetadata(w, r, s.Scenario().Metadata)
 	default:
 		return false
 	}

@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"math/big"
 	"net/http"
 	"slices"
@@ -134,6 +137,27 @@ func (c *call) certs() (int, any) {
 		})
 	}
 	return http.StatusOK, map[string]any{"keys": keys}
+}
+
+// accountCerts publishes the certificates of the keys that Google keeps for a service
+// account, by key ID. One set of keys serves all accounts here.
+func (c *call) accountCerts() (int, any) {
+	a := c.world.accountNamed(c.vars["account"])
+	if a == nil {
+		return http.StatusNotFound, map[string]any{"error": map[string]any{"code": http.StatusNotFound, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}
+	}
+	certificates := map[string]string{}
+	for _, key := range c.keys.all() {
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: a.uid}, NotBefore: c.now.Add(-time.Hour), NotAfter: c.now.Add(14 * 24 * time.Hour),
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key.PrivateKey)
+		if err != nil {
+			panic("no certificate: " + err.Error()) // of a key and a template that are always possible
+		}
+		certificates[key.id] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	return http.StatusOK, certificates
 }
 
 func (c *call) discovery() (int, any) {

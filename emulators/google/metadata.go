@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// serveMetadata is the metadata server of the platform's own machine, for
-// application default credentials (GCE_METADATA_HOST).
-func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
+// serveMetadata is the metadata server of a machine, for application default
+// credentials (GCE_METADATA_HOST). nil: there is none.
+func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request, m *Metadata) {
 	w.Header().Set("Metadata-Flavor", "Google")
 	w.Header().Set("Server", "Metadata Server for VM")
 	if r.Header.Get("Metadata-Flavor") != "Google" {
@@ -19,7 +19,6 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.world.scenario.Metadata
 	if m == nil {
 		notFoundPage(w, r)
 		return

@@ -107,6 +107,8 @@ var methods = compile([]method{
 
 	{api: credentials, name: "iamcredentials.serviceAccounts.generateAccessToken", rpc: "google.iam.credentials.v1.IAMCredentials.GenerateAccessToken", verb: "POST", path: "v1/projects/{project}/serviceAccounts/{account}:generateAccessToken", permission: "iam.serviceAccounts.getAccessToken", handle: (*call).generateAccessToken},
 
+	{api: credentials, name: "iamcredentials.serviceAccounts.signJwt", rpc: "google.iam.credentials.v1.IAMCredentials.SignJwt", verb: "POST", path: "v1/projects/{project}/serviceAccounts/{account}:signJwt", permission: "iam.serviceAccounts.signJwt", handle: (*call).signJWT},
+
 	{api: orgPolicyAPI, name: "orgpolicy.constraints.list", rpc: opV2 + "ListConstraints", verb: "GET", path: "v2/projects/{project}/constraints", permission: "orgpolicy.constraints.list", query: "pageSize pageToken", handle: (*call).listConstraints},
 	{api: orgPolicyAPI, name: "orgpolicy.policies.list", rpc: opV2 + "ListPolicies", verb: "GET", path: "v2/projects/{project}/policies", permission: "orgpolicy.policies.list", query: "pageSize pageToken", handle: (*call).listOrgPolicies},
 	{api: orgPolicyAPI, name: "orgpolicy.policies.get", rpc: opV2 + "GetPolicy", verb: "GET", path: "v2/projects/{project}/policies/{constraint}", permission: "orgpolicy.policy.get", handle: (*call).getOrgPolicy},
@@ -122,6 +124,7 @@ var methods = compile([]method{
 	{api: oauthAPI, name: "oauth.userinfo", verb: "GET", path: "oauth2/v3/userinfo", class: oauthClass, oauth: (*call).userInfo},
 	{api: oauthAPI, name: "oauth.userinfo", verb: "GET", path: "v1/userinfo", class: oauthClass, oauth: (*call).userInfo},
 	{api: oauthAPI, name: "oauth.certs", verb: "GET", path: "oauth2/v3/certs", class: oauthClass, oauth: (*call).certs},
+	{api: oauthAPI, name: "oauth.accountCerts", verb: "GET", path: "service_accounts/v1/metadata/x509/{account}", class: oauthClass, oauth: (*call).accountCerts},
 	{api: oauthAPI, name: "oauth.discovery", verb: "GET", path: ".well-known/openid-configuration", class: oauthClass, oauth: (*call).discovery},
 })
 

@@ -34,7 +34,7 @@ func startCloudTasks(ctx context.Context, program, address, queue, logs string) 
 	if err != nil {
 		return nil, err
 	}
-	p, err := start("cloud-tasks-emulator", logs, nil, program, "-host", host, "-port", port, "-queue", queue)
+	p, err := start("cloud-tasks-emulator", logs, nil, nil, program, "-host", host, "-port", port, "-queue", queue)
 	if err != nil {
 		return nil, err
 	}

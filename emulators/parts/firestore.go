@@ -60,7 +60,7 @@ func startFirestore(ctx context.Context, program, address, logs string) (*Firest
 	if err != nil {
 		return nil, fmt.Errorf("address of the Firestore emulator: %w", err)
 	}
-	p, err := start("firestore", logs, nil, program, "start", "--host="+host, "--port="+port, "--database-mode=firestore-native")
+	p, err := start("firestore", logs, nil, nil, program, "start", "--host="+host, "--port="+port, "--database-mode=firestore-native")
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +89,33 @@ func (f *Firestore) healthy(ctx context.Context) error {
 	}
 	if resp.StatusCode != http.StatusOK || strings.TrimSpace(string(answer)) != "Ok" {
 		return fmt.Errorf("it answers %d %q", resp.StatusCode, answer)
+	}
+	return f.warm(ctx)
+}
+
+// warm writes a document and deletes it with its project. The first write of a JVM
+// takes seconds on a busy machine: they belong to the start, and not into the 10 s
+// that a caller of the database waits.
+func (f *Firestore) warm(ctx context.Context) error {
+	documents := "http://" + f.Address + "/v1/projects/warm-up/databases/(default)/documents"
+	for _, call := range []struct{ method, url, body string }{
+		{http.MethodPost, documents + "/d", `{"fields":{"f":{"integerValue":"1"}}}`},
+		{http.MethodPost, documents + ":runQuery", `{"structuredQuery":{"from":[{"collectionId":"d"}]}}`},
+		{http.MethodDelete, "http://" + f.Address + "/emulator/v1/projects/warm-up/databases/(default)/documents", ""},
+	} {
+		req, err := http.NewRequestWithContext(ctx, call.method, call.url, strings.NewReader(call.body))
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s %s answers %d, %v", call.method, call.url, resp.StatusCode, err) //nolint:errorlint // err may be nil
+		}
 	}
 	return nil
 }

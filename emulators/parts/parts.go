@@ -55,8 +55,9 @@ type process struct {
 }
 
 // start starts a program, with its output in a file of its name in dir; its
-// standard output goes to stdout instead, unless that is nil.
-func start(name, dir string, stdout *os.File, program string, args ...string) (*process, error) {
+// standard output goes to stdout instead, unless that is nil. Variables are added to
+// the environment of this process.
+func start(name, dir string, stdout *os.File, variables []string, program string, args ...string) (*process, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("%s: make the folder of its log: %w", name, err)
 	}
@@ -68,6 +69,7 @@ func start(name, dir string, stdout *os.File, program string, args ...string) (*
 	// The process outlives whatever asked for it; stop ends it.
 	cmd := exec.CommandContext(context.Background(), "/bin/sh", append([]string{"-c", leash, name, program}, args...)...) //nolint:gosec // programs that this package names
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), variables...)
 	if stdout != nil {
 		cmd.Stdout = stdout
 	}

@@ -26,8 +26,9 @@ type Vault struct {
 
 // StartVault starts a Vault at an address, a free one if that is empty, with
 // its log in a folder. Its data are in memory: they end with it. The program
-// is built before, which takes some minutes the first time.
-func StartVault(ctx context.Context, address, logs string) (*Vault, error) {
+// is built before, which takes some minutes the first time. Variables, each
+// NAME=value, are added to its environment.
+func StartVault(ctx context.Context, address, logs string, variables ...string) (*Vault, error) {
 	source, err := sourceOf(ctx, "emulators/vault")
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func StartVault(ctx context.Context, address, logs string) (*Vault, error) {
 		return nil, fmt.Errorf("vault: %w", err)
 	}
 	defer func() { _ = out.Close() }()
-	p, err := start("vault", logs, in, program, "-listen", address, "-policy", filepath.Join(source, "..", "..", "shared", "vault", "policy.hcl"))
+	p, err := start("vault", logs, in, variables, program, "-listen", address, "-policy", filepath.Join(source, "..", "..", "shared", "vault", "policy.hcl"))
 	_ = in.Close() // the process has its own
 	if err != nil {
 		return nil, err

@@ -641,7 +641,7 @@ func measureColdStarts(t *testing.T, program, hello, linked string) []measuredSt
 	t.Helper()
 	const times = 15
 	environment := map[string]string{
-		"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "NEXT_PUBLIC_BACKEND_URL": "https://backend.example", "FRONTURL": "https://front.example",
+		"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "LOGIN_KEY": loginKey, "NEXT_PUBLIC_BACKEND_URL": "https://backend.example", "FRONTURL": "https://front.example",
 		"BACKENDS": "real", "GOOGLE_CLOUD_PROJECT": "aurora", "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1", "CLOUD_TASKS_EMULATOR_HOST": "127.0.0.1:1",
 		"CLOUD_TASKS_QUEUE": "projects/aurora/locations/europe-west1/queues/setups", "VAULT_ADDR": "http://127.0.0.1:1", "VAULT_TOKEN": "token",
 	}

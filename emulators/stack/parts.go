@@ -58,10 +58,13 @@ const (
 	defaultDiscoveryQueue = "projects/aurora-local/locations/local/queues/discoveries"
 )
 
+// secretReader reads the secrets that variables refer to (config.Environment).
+type secretReader = func(ctx context.Context, version string) (payload connect.Secret, number string, err error)
+
 // startParts starts the real services, as far as variables do not name
 // running ones, and adds to variables where they are. It returns the function
 // that reads the secrets which variables refer to.
-func (s *Stack) startParts(ctx context.Context, opts Options, variables map[string]string) (secret func(context.Context, string) (connect.Secret, error), err error) {
+func (s *Stack) startParts(ctx context.Context, opts Options, variables map[string]string) (secret secretReader, err error) {
 	s.Parts.Logs = opts.Logs
 	if s.Parts.Logs == "" {
 		if s.Parts.Logs, err = os.MkdirTemp("", "gcpconnect-logs-"); err != nil {
@@ -109,8 +112,10 @@ func (s *Stack) startParts(ctx context.Context, opts Options, variables map[stri
 		variables["VAULT_ADDR"], variables["VAULT_ROLE_ID"] = v.Address, v.RoleID
 		hide("VAULT_SECRET_ID", "vault-secret-id", v.SecretID.Reveal())
 	}
-	if secret := variables["CLIENT_SECRET"]; !strings.HasPrefix(secret, "sm://") {
-		hide("CLIENT_SECRET", "client-secret", secret)
+	for variable, name := range map[string]string{"CLIENT_SECRET": "client-secret", "LOGIN_KEY": "login-key"} {
+		if secret := variables[variable]; !strings.HasPrefix(secret, "sm://") {
+			hide(variable, name, secret)
+		}
 	}
 	if queue == "" {
 		if queue, err = s.startTasks(ctx, opts.Log); err != nil {
@@ -140,7 +145,7 @@ func (s *Stack) startTasks(ctx context.Context, log *slog.Logger) (string, error
 
 // startSecrets starts a Secret Manager of these secrets and returns the
 // function that reads them.
-func (s *Stack) startSecrets(ctx context.Context, secrets map[string]secretmanager.Version) (func(context.Context, string) (connect.Secret, error), error) {
+func (s *Stack) startSecrets(ctx context.Context, secrets map[string]secretmanager.Version) (secretReader, error) {
 	server, err := secretmanager.NewServer(secrets)
 	if err != nil {
 		return nil, err
@@ -151,10 +156,10 @@ func (s *Stack) startSecrets(ctx context.Context, secrets map[string]secretmanag
 	}
 	s.Parts.secrets = server
 	s.background("the Secret Manager emulator", func() error { return server.Serve(listener) })
-	return func(ctx context.Context, version string) (connect.Secret, error) {
+	return func(ctx context.Context, version string) (connect.Secret, string, error) {
 		c := client.New(local(listener.Addr().String())...)
-		secret, err := c.Access(ctx, version)
-		return secret, errors.Join(err, c.Close())
+		secret, number, err := c.Access(ctx, version)
+		return secret, number, errors.Join(err, c.Close())
 	}, nil
 }
 
@@ -209,7 +214,7 @@ func (s *Stack) startElsewhere(ctx context.Context, cfg *config.Config, variable
 	}
 	s.counts = func() Counts { return Counts{} }
 	variables = maps.Clone(variables)
-	variables["CLIENT_SECRET"], variables["VAULT_SECRET_ID"] = cfg.ClientSecret.Reveal(), cfg.VaultSecretID.Reveal()
+	variables["CLIENT_SECRET"], variables["LOGIN_KEY"], variables["VAULT_SECRET_ID"] = cfg.ClientSecret.Reveal(), cfg.LoginKey.Reveal(), cfg.VaultSecretID.Reveal()
 	return start(ctx, variables)
 }
 

@@ -70,12 +70,24 @@ func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := client.NewState()
-	back, err := server.Authorize(client.AuthURL(state), google.Answer{User: owner})
+	logins, err := oauth.NewLogins(oauth.LoginOptions{
+		ClientID: scenario.Clients[0].ID, RedirectURL: scenario.Clients[0].RedirectURIs[0], AuthURL: oauth.EndpointsUnder(at.URL).Auth,
+		Key: oauth.LoginKey{Value: "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := client.Exchange(t.Context(), connect.Secret(back.Query().Get("code")), state)
+	state := oauth.NewState()
+	consent, keyVersion := logins.Begin(state)
+	proof, err := logins.Proof(t.Context(), state, keyVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := server.Authorize(consent, google.Answer{User: owner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant, err := client.Exchange(t.Context(), connect.Secret(back.Query().Get("code")), proof)
 	if err != nil {
 		t.Fatal(err)
 	}

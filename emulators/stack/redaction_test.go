@@ -52,11 +52,14 @@ func TestWhatHoldsASecretShowsNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	platform := google.NewPlatformWithKey([]byte(`{"private_key":"`+secret+`"}`), nil)
+	platform, err := google.NewPlatformWithKey([]byte(`{"private_key":"`+secret+`"}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, v := range map[string]any{
 		"a secret": connect.Secret(secret), "a token": token, "an access token": connect.AccessToken{Value: secret}, "a service's token": setup.AccountToken{AccessToken: connect.AccessToken{Value: secret}},
 		"a grant": oauth.Grant{Token: token, Email: "user@example.com"}, "options of the authorization server's client": options, "that client": client,
-		"the configuration":        config.Config{ClientSecret: secret, VaultToken: secret, VaultSecretID: secret},
+		"the configuration":        config.Config{ClientSecret: secret, LoginKey: secret, VaultToken: secret, VaultSecretID: secret},
 		"a way to log in to Vault": auth, "options of a Vault": vault.Options{Auth: vault.Auth{RoleID: "r", SecretID: secret}}, "a Vault": opened, "a Vault in memory": tokens,
 		"credentials": credentials, "a user's tokens": user, "an account's tokens": credentials.Account(cloud.As(user), "ref", "a@example.com"),
 		"the platform": platform, "Google as a user sees it": cloud.As(user), "Google as the platform sees it": cloud.As(platform), "parts": setup.Parts{Tokens: credentials, Google: cloud},

@@ -31,6 +31,9 @@ import (
 	"gcpconnect/shared/setup"
 )
 
+// loginKey is a key as `openssl rand -base64 32` makes one.
+const loginKey = "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="
+
 // site is where instances of the program run, each a process of its own: a
 // Google, a Cloud Tasks and a Firestore project of their own, a shared Vault,
 // and an address that outlives them.
@@ -110,7 +113,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	must(err)
 	y.vault.SetToken(shared.vault.RootToken.Reveal())
 	for variable, value := range map[string]string{
-		"CLIENT_ID": s.Clients[0].ID, "CLIENT_SECRET": s.Clients[0].Secret, "NEXT_PUBLIC_BACKEND_URL": y.URL, "FRONTURL": y.URL + "/",
+		"CLIENT_ID": s.Clients[0].ID, "CLIENT_SECRET": s.Clients[0].Secret, "LOGIN_KEY": loginKey, "NEXT_PUBLIC_BACKEND_URL": y.URL, "FRONTURL": y.URL + "/",
 		"GOOGLE_ENDPOINT": at.URL, "TASK_TARGET": y.URL + "/tasks/{function}", "BACKENDS": "real", "TASK_MAX_ATTEMPTS": "100",
 		"CLOUD_TASKS_QUEUE": queueOf, "CLOUD_TASKS_EMULATOR_HOST": taskListener.Addr().String(),
 	} {

@@ -10,6 +10,8 @@ package stack
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -157,7 +159,7 @@ func (s *Stack) start(ctx context.Context, opts Options) error {
 func (s *Stack) startFunctions(ctx context.Context, opts Options) (http.Handler, error) {
 	environment := config.Environment{}
 	variables := map[string]string{
-		"CLIENT_ID": demoClientID, "CLIENT_SECRET": demoClientSecret,
+		"CLIENT_ID": demoClientID, "CLIENT_SECRET": demoClientSecret, "LOGIN_KEY": newKey(),
 		"NEXT_PUBLIC_BACKEND_URL": s.URL, "FRONTURL": s.FrontURL,
 		"GOOGLE_ENDPOINT": s.GoogleURL, "TASK_TARGET": s.URL + "/tasks/{function}",
 	}
@@ -197,7 +199,14 @@ func (s *Stack) platform(variables map[string]string) (setup.TokenSource, error)
 		return nil, fmt.Errorf("make the platform's key: %w", err)
 	}
 	variables["PLATFORM_SERVICE_ACCOUNT"] = machine.ServiceAccount
-	return clients.NewPlatformWithKey(key, s.network.Transport()), nil
+	return clients.NewPlatformWithKey(key, s.network.Transport())
+}
+
+// newKey returns a key as `openssl rand -base64 32` makes one.
+func newKey() string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return base64.StdEncoding.EncodeToString(key)
 }
 
 // startEmbedded starts the functions with everything in memory.

@@ -74,13 +74,18 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		transport = http.DefaultTransport
 	}
 	transport = connect.Punctual{Next: transport}
-	authority, err := oauth.New(oauth.Options{
-		ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
-		Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log, Watch: watch,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make OAuth client: %w", err)
+	var logins *oauth.Logins
+	if cfg.Needs.LoginKey {
+		logins, err = oauth.NewLogins(oauth.LoginOptions{
+			ClientID: cfg.ClientID, RedirectURL: cfg.RedirectURL(), AuthURL: authorization.Auth,
+			Key: oauth.LoginKey{Version: cfg.LoginKeyVersion, Value: cfg.LoginKey}, Other: cfg.OtherLoginKey,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("prepare logins: %w", err)
+		}
 	}
+	var authority *oauth.Client
+	var credentials *setup.Credentials
 	var platform setup.Cloud
 	if cfg.PlatformAccount != "" && cfg.Needs.Platform {
 		if backends.Platform == nil {
@@ -88,17 +93,28 @@ func New(cfg *config.Config, backends *Backends, transport http.RoundTripper, lo
 		}
 		platform = cloud.As(backends.Platform)
 	}
+	if cfg.Needs.Tokens {
+		authority, err = oauth.New(oauth.Options{
+			ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, RedirectURL: cfg.RedirectURL(),
+			Endpoints: authorization, HTTPClient: &http.Client{Transport: transport}, Logger: log, Watch: watch,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("make OAuth client: %w", err)
+		}
+		credentials = setup.NewCredentials(backends.Vault, authority, platform, log)
+	}
 	parts := setup.Parts{
-		Store: backends.Store, Queue: backends.Queue, Google: cloud,
-		Tokens:   setup.NewCredentials(backends.Vault, authority, platform, log),
+		Store: backends.Store, Queue: backends.Queue, Google: cloud, Tokens: credentials,
 		Settings: settings, Log: log, Measures: measures,
 	}
 	deps := functions.Deps{
 		Service: &setup.Service{Parts: parts}, Runner: &setup.Runner{Parts: parts}, Store: backends.Store,
-		OAuth: authority, Front: front, Origins: cfg.AllowedOrigins(),
+		Logins: logins, OAuth: authority, Front: front, Origins: cfg.AllowedOrigins(),
 		ConfirmLogins: cfg.LoginBinding == config.BindingConfirm, SecureCookies: back.Scheme == "https", MaxAttempts: cfg.TaskMaxAttempts, Log: log, Telemetry: told,
 	}
-	admit(&deps, cfg, authorization.Certs, transport)
+	if err := admit(&deps, cfg, authorization.Certs, transport); err != nil {
+		return nil, fmt.Errorf("authenticate callers: %w", err)
+	}
 	var target []string
 	if cfg.FunctionTarget != "" {
 		target = []string{cfg.FunctionTarget}
@@ -129,28 +145,48 @@ func (a *App) Handler(target string) http.Handler {
 }
 
 // admit sets how the functions find out who calls. Google's keys are at certs.
-func admit(deps *functions.Deps, cfg *config.Config, certs string, transport http.RoundTripper) {
+func admit(deps *functions.Deps, cfg *config.Config, certs string, transport http.RoundTripper) error {
 	if cfg.Auth == config.AuthLocal {
 		deps.Users, deps.Internal = functions.Local{}, functions.InternalMark
 		deps.Queue, deps.Scheduler = functions.QueueMark.Of, functions.SchedulerMark.Of
-		return
+		return nil
 	}
-	google := identity.New(identity.Options{Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Checked: cfg.InvokerCheck, Transport: transport})
-	accounts := func(audiences []string, emails ...string) functions.Accounts {
-		return functions.Accounts{Emails: emails, Tokens: google.For(audiences...)}
+	google, err := identity.New(identity.Options{Issuer: oauth.GoogleEndpoints().Issuer, Keys: certs, Checked: cfg.InvokerCheck, Transport: transport})
+	if err != nil {
+		return err
 	}
-	platform := func(email string) func(string) functions.Services {
-		return func(function string) functions.Services {
-			return accounts([]string{cfg.TaskAudienceOf(function)}, email)
+	accounts := func(audiences []string, emails ...string) (functions.Accounts, error) {
+		tokens, err := google.For(audiences...)
+		if err != nil {
+			return functions.Accounts{}, err
+		}
+		return functions.NewAccounts(tokens, emails...)
+	}
+	platform := map[string]functions.Accounts{} // by the function that they may call
+	for _, f := range functions.Table() {
+		email := map[functions.Caller]string{functions.CallerQueue: cfg.TaskServiceAccount, functions.CallerScheduler: cfg.Scheduler()}[f.Caller]
+		if email == "" || cfg.FunctionTarget != "" && cfg.FunctionTarget != f.Name {
+			continue // not called by the platform, or not served here
+		}
+		if platform[f.Name], err = accounts([]string{cfg.TaskAudienceOf(f.Name)}, email); err != nil {
+			return err
 		}
 	}
-	deps.Queue, deps.Scheduler = platform(cfg.TaskServiceAccount), platform(cfg.Scheduler())
-	deps.Internal = accounts(cfg.InternalAudiences(), cfg.InternalAccounts...)
-	if cfg.Auth == config.AuthBackend {
-		deps.Users = functions.Backend{Services: accounts(cfg.CallerAudiences(), cfg.BackendAccounts...)}
-		return
+	deps.Queue = func(function string) functions.Services { return platform[function] }
+	deps.Scheduler = deps.Queue
+	if deps.Internal, err = accounts(cfg.InternalAudiences(), cfg.InternalAccounts...); err != nil {
+		return err
 	}
-	deps.Users = functions.Subjects{Tokens: identity.New(identity.Options{
-		Issuer: cfg.AuthIssuer, Audiences: cfg.CallerAudiences(), Transport: transport,
-	})}
+	if cfg.Auth == config.AuthBackend {
+		backend, err := accounts(cfg.CallerAudiences(), cfg.BackendAccounts...)
+		deps.Users = functions.Backend{Services: backend}
+		return err
+	}
+	issuer, err := identity.New(identity.Options{Issuer: cfg.AuthIssuer, Transport: transport})
+	if err != nil {
+		return err
+	}
+	users, err := issuer.For(cfg.CallerAudiences()...)
+	deps.Users = functions.Subjects{Tokens: users}
+	return err
 }

@@ -131,7 +131,7 @@ func (p *process) isDead() bool {
 // in memory.
 func newWorld(s *google.Scenario, environment map[string]string, store connect.Store, vault connect.Vault) (*world, error) {
 	variables := map[string]string{
-		"CLIENT_ID": "client", "CLIENT_SECRET": "secret", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
+		"CLIENT_ID": "client", "CLIENT_SECRET": "secret", "LOGIN_KEY": "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
 	}
 	for name, value := range environment {
 		variables[name] = value

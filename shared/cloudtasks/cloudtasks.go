@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed" // queues.json
+	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -67,9 +68,10 @@ type Options struct {
 	URL func(function string) string
 	// ServiceAccount is the email of the account for whose ID token Cloud
 	// Tasks asks Google, to show to the function. The caller of Enqueue needs
-	// iam.serviceAccounts.actAs on it. Empty: tasks carry no token.
+	// iam.serviceAccounts.actAs on it. Required but with an Emulator, whose tasks
+	// then carry no token.
 	ServiceAccount string
-	// Audience is for whom that token is.
+	// Audience is for whom that token is; empty: the task's URL.
 	Audience string
 	// DispatchDeadline is how long a function may take to answer: 15 s to
 	// 30 min.
@@ -86,8 +88,12 @@ type Queue struct {
 
 var _ connect.Queue = (*Queue)(nil)
 
-// New returns a Queue. It makes no call. Close it.
+// New returns a Queue. It makes no call. Close it. It refuses a missing queue, URL
+// or service account.
 func New(ctx context.Context, o Options) (*Queue, error) {
+	if o.Queue == "" || o.URL == nil || o.ServiceAccount == "" && o.Emulator == "" {
+		return nil, errors.New("cloud tasks: queue, URL and service account are required")
+	}
 	var options []option.ClientOption
 	if o.Emulator != "" {
 		options = []option.ClientOption{

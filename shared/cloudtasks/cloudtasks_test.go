@@ -223,3 +223,19 @@ func TestQueueThatIsDown(t *testing.T) {
 		t.Errorf("Enqueue: %v, want Unavailable", err)
 	}
 }
+
+func TestNew_RefusesMissingOptions(t *testing.T) {
+	t.Parallel()
+	good := cloudtasks.Options{Queue: "projects/p/locations/l/queues/q", URL: func(string) string { return "https://f.example" }, ServiceAccount: "a@p.iam.gserviceaccount.com"}
+	for name, spoil := range map[string]func(*cloudtasks.Options){
+		"queue": func(o *cloudtasks.Options) { o.Queue = "" }, "URL": func(o *cloudtasks.Options) { o.URL = nil },
+		"service account": func(o *cloudtasks.Options) { o.ServiceAccount = "" },
+	} {
+		o := good
+		spoil(&o)
+		if q, err := cloudtasks.New(t.Context(), o); err == nil {
+			t.Errorf("made a queue without its %s", name)
+			_ = q.Close()
+		}
+	}
+}

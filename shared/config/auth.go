@@ -44,6 +44,9 @@ func (c *Config) validateAuth(fault func(variable, format string, args ...any)) 
 			fault("BACKEND_SERVICE_ACCOUNTS", "is missing: it names the service accounts of Aurora's backend")
 		}
 		c.checkAccounts(fault, "BACKEND_SERVICE_ACCOUNTS", c.BackendAccounts)
+		if c.LoginBinding == BindingCookie {
+			fault("LOGIN_BINDING", "is cookie, which AUTH=backend cannot have: the backend calls login, so no browser gets the cookie. Set it to confirm")
+		}
 	case AuthOIDC:
 		c.checkURL(fault, "AUTH_ISSUER", c.AuthIssuer)
 		if len(c.AuthAudience) == 0 {

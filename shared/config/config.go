@@ -34,16 +34,19 @@ type Config struct {
 	ClientID     string         `env:"CLIENT_ID"`     // required
 	ClientSecret connect.Secret `env:"CLIENT_SECRET"` // required but by functions that use no tokens
 
+	// The key that login and callback share: PKCE verifiers and nonces are derived from it.
+	LoginKey connect.Secret `env:"LOGIN_KEY"` // required by login and callback: base64 of at least 32 random bytes
+
 	BackendURL string `env:"NEXT_PUBLIC_BACKEND_URL"` // required: where browsers reach the functions; the redirect URI is this + /callback
 	FrontURL   string `env:"FRONTURL"`                // required: where the browser goes after the callback
 
 	Origins []string `env:"CORS_ORIGINS"` // origins of pages that may call the functions; default: FRONTURL's
 
-	Auth            string   `env:"AUTH,default=local"`           // who is believed: local (headers; loopback only), backend, oidc
-	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"`     // required with AUTH=backend: emails of the accounts that may name users
-	AuthAudience    []string `env:"AUTH_AUDIENCE"`                // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
-	AuthIssuer      string   `env:"AUTH_ISSUER"`                  // required with AUTH=oidc: the issuer of users' tokens
-	LoginBinding    string   `env:"LOGIN_BINDING,default=cookie"` // how a login is bound to its user: cookie or confirm
+	Auth            string   `env:"AUTH,default=local"`       // who is believed: local (headers; loopback only), backend, oidc
+	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"` // required with AUTH=backend: emails of the accounts that may name users
+	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
+	AuthIssuer      string   `env:"AUTH_ISSUER"`              // required with AUTH=oidc: the issuer of users' tokens
+	LoginBinding    string   `env:"LOGIN_BINDING"`            // how a login is bound to its user: cookie or confirm; default: cookie, with AUTH=backend confirm
 	// Who may have tokens of users' service accounts, from /internal/token.
 	InternalAccounts []string `env:"INTERNAL_SERVICE_ACCOUNTS"` // emails of service accounts; empty: nobody
 	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // whom their ID tokens are for; default: NEXT_PUBLIC_BACKEND_URL
@@ -108,6 +111,12 @@ type Config struct {
 	// Needs are those of FUNCTION_TARGET; without one, all.
 	Needs Needs
 
+	// LoginKeyVersion is the version of the secret that LOGIN_KEY refers to; empty if
+	// it is no secret's.
+	LoginKeyVersion string
+	// OtherLoginKey reads another version of that secret; nil if there is none.
+	OtherLoginKey func(ctx context.Context, version string) (connect.Secret, error)
+
 	secret map[string]bool // the variables whose values are a secret's
 }
 
@@ -115,9 +124,9 @@ type Config struct {
 type Environment struct {
 	// Lookup is os.LookupEnv, or a map's in tests.
 	Lookup func(variable string) (string, bool)
-	// Secret returns the payload of a version of a secret; nil: values may
-	// not refer to any.
-	Secret func(ctx context.Context, version string) (connect.Secret, error)
+	// Secret returns the payload of a version of a secret, and the version's number,
+	// which "latest" does not tell; nil: values may not refer to any.
+	Secret func(ctx context.Context, version string) (payload connect.Secret, number string, err error)
 	// Functions are those that FUNCTION_TARGET may name, with what they need.
 	Functions map[string]Needs
 }
@@ -125,6 +134,7 @@ type Environment struct {
 // Needs are what a function works with: what else there is, is neither asked
 // for nor opened.
 type Needs struct {
+	LoginKey bool // the key that logins are begun and completed with
 	Tokens   bool // Vault, and the OAuth client's secret
 	Queue    bool // Cloud Tasks
 	Platform bool // Aurora's own account at Google
@@ -135,13 +145,19 @@ type Needs struct {
 func Read(ctx context.Context, e Environment) (*Config, error) {
 	var c Config
 	faults := c.read(ctx, e)
-	c.Needs = Needs{Tokens: true, Queue: true, Platform: true}
+	c.Needs = Needs{LoginKey: true, Tokens: true, Queue: true, Platform: true}
 	if c.FunctionTarget != "" {
 		needs, ok := e.Functions[c.FunctionTarget]
 		if !ok {
 			faults = append(faults, fmt.Errorf("FUNCTION_TARGET is %q, which is no function; there are %s", c.show("FUNCTION_TARGET", c.FunctionTarget), strings.Join(slices.Sorted(maps.Keys(e.Functions)), ", ")))
 		}
 		c.Needs = needs
+	}
+	if c.LoginBinding == "" {
+		c.LoginBinding = BindingCookie
+		if c.Auth == AuthBackend {
+			c.LoginBinding = BindingConfirm
+		}
 	}
 	if err := errors.Join(append(faults, c.validate()...)...); err != nil {
 		return nil, fmt.Errorf("bad configuration:\n%w", err)
@@ -167,9 +183,17 @@ func (c *Config) read(ctx context.Context, e Environment) []error {
 	for variable := range secrets {
 		c.secret[variable] = true
 	}
+	if key, ok := secrets["LOGIN_KEY"]; ok {
+		c.LoginKeyVersion = key.number
+		c.OtherLoginKey = func(ctx context.Context, number string) (connect.Secret, error) {
+			payload, _, err := e.Secret(ctx, key.secret+"/versions/"+number)
+			return payload, err
+		}
+	}
 	lookup := lookuper(func(variable string) (string, bool) {
 		if secret, ok := secrets[variable]; ok {
-			return secret.Reveal(), true
+			// Editors and openssl end what they write with a newline.
+			return strings.TrimSpace(secret.payload.Reveal()), true
 		}
 		return e.Lookup(variable)
 	})
@@ -198,10 +222,17 @@ var secretName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^projects/[a-z0-9.:-]+/secrets/[A-Za-z0-9_-]+(/versions/[A-Za-z0-9_-]+)?$`)
 })
 
+// secretVersion is a version of a secret that a value refers to.
+type secretVersion struct {
+	secret  string // its full name
+	number  string
+	payload connect.Secret
+}
+
 // readSecrets reads, all at once, the secrets that values refer to. One that
 // could not be read is a fault, and has an empty payload.
-func readSecrets(ctx context.Context, e Environment, variables []string) (map[string]connect.Secret, []error) {
-	secrets, versions := map[string]connect.Secret{}, map[string]string{}
+func readSecrets(ctx context.Context, e Environment, variables []string) (map[string]secretVersion, []error) {
+	secrets, versions := map[string]secretVersion{}, map[string]string{}
 	var faults []error
 	for _, variable := range variables {
 		value, _ := e.Lookup(variable)
@@ -209,30 +240,31 @@ func readSecrets(ctx context.Context, e Environment, variables []string) (map[st
 		if !refers {
 			continue
 		}
-		secrets[variable] = ""
+		secret, version, named := strings.Cut(name, "/versions/")
+		secrets[variable] = secretVersion{secret: secret}
 		switch {
 		case !secretName().MatchString(name):
 			faults = append(faults, fmt.Errorf("%s is %q; a secret is named sm://projects/P/secrets/S or sm://projects/P/secrets/S/versions/V", variable, value))
 		case e.Secret == nil:
 			faults = append(faults, fmt.Errorf("%s refers to a secret, and no secrets can be read here", variable))
-		case strings.Contains(name, "/versions/"):
-			versions[variable] = name
+		case named:
+			versions[variable] = secret + "/versions/" + version
 		default:
-			versions[variable] = name + "/versions/latest"
+			versions[variable] = secret + "/versions/latest"
 		}
 	}
 	var mu sync.Mutex // guards secrets and faults
 	var group sync.WaitGroup
 	for variable, version := range versions {
 		group.Go(func() {
-			secret, err := e.Secret(ctx, version)
+			payload, number, err := e.Secret(ctx, version)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				faults = append(faults, fmt.Errorf("%s: %w", variable, err))
 				return
 			}
-			secrets[variable] = secret
+			secrets[variable] = secretVersion{secrets[variable].secret, number, payload}
 		})
 	}
 	group.Wait()
@@ -260,13 +292,16 @@ func (l lookuper) Lookup(key string) (string, bool) {
 func (c *Config) validate() []error {
 	var faults []error
 	fault := func(variable, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s %s", variable, fmt.Sprintf(format, args...)))
+		faults = append(faults, fmt.Errorf(variable+" "+format, args...))
 	}
 	if c.ClientID == "" {
 		fault("CLIENT_ID", "is missing: it is the ID of the OAuth client in the Google Cloud console")
 	}
 	if c.ClientSecret == "" && c.Needs.Tokens {
 		fault("CLIENT_SECRET", "is missing: it is the secret of the OAuth client")
+	}
+	if _, err := connect.Key(c.LoginKey); err != nil && c.Needs.LoginKey {
+		fault("LOGIN_KEY", "%w: it is the key that login and callback share, base64 of at least 32 random bytes: openssl rand -base64 32", err)
 	}
 	c.checkURL(fault, "NEXT_PUBLIC_BACKEND_URL", c.BackendURL)
 	c.checkURL(fault, "FRONTURL", c.FrontURL)
@@ -277,6 +312,14 @@ func (c *Config) validate() []error {
 		c.checkURL(fault, "TASK_TARGET", strings.ReplaceAll(c.TaskTarget, "{function}", "f"))
 		if !strings.Contains(c.TaskTarget, "{function}") {
 			fault("TASK_TARGET", "must contain {function}, in whose place the function's name goes")
+		}
+	}
+	for variable, list := range map[string][]string{
+		"CORS_ORIGINS": c.Origins, "AUTH_AUDIENCE": c.AuthAudience, "INTERNAL_AUDIENCE": c.InternalAudience,
+		"BACKEND_SERVICE_ACCOUNTS": c.BackendAccounts, "INTERNAL_SERVICE_ACCOUNTS": c.InternalAccounts,
+	} {
+		if slices.ContainsFunc(list, func(entry string) bool { return strings.TrimSpace(entry) == "" }) {
+			fault(variable, "has an empty entry: its entries are separated by single commas")
 		}
 	}
 	for _, origin := range c.Origins {

@@ -16,10 +16,13 @@ import (
 	"gcpconnect/shared/connect"
 )
 
+// loginKey is a key as `openssl rand -base64 32` makes it.
+const loginKey = "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="
+
 // good is a configuration without faults.
 func good() map[string]string {
 	return map[string]string{
-		"CLIENT_ID": "id", "CLIENT_SECRET": "very-secret",
+		"CLIENT_ID": "id", "CLIENT_SECRET": "very-secret", "LOGIN_KEY": loginKey,
 		"NEXT_PUBLIC_BACKEND_URL": "https://backend.example", "FRONTURL": "https://front.example/chat",
 	}
 }
@@ -60,17 +63,23 @@ func read(t *testing.T, changes map[string]string) (*config.Config, error) {
 	maps.Copy(environment, changes)
 	return config.Read(t.Context(), config.Environment{
 		Lookup:    func(name string) (string, bool) { value, ok := environment[name]; return value, ok },
-		Functions: map[string]config.Needs{"login": {}, "sweep": {Tokens: true, Queue: true}},
-		Secret: func(_ context.Context, version string) (connect.Secret, error) {
+		Functions: map[string]config.Needs{"login": {LoginKey: true}, "sweep": {Tokens: true, Queue: true}},
+		Secret: func(_ context.Context, version string) (connect.Secret, string, error) {
 			switch version {
 			case "projects/p/secrets/front/versions/latest":
-				return "https://front.example/very-secret", nil
+				return "https://front.example/very-secret", "1", nil
 			case "projects/p/secrets/client/versions/7":
-				return "very-secret", nil
+				return "very-secret\n", "7", nil
 			case "projects/p/secrets/plain/versions/latest":
-				return "http://front.example/very-secret", nil
+				return "http://front.example/very-secret", "1", nil
+			case "projects/p/secrets/empty/versions/latest":
+				return "\n", "1", nil
+			case "projects/p/secrets/key/versions/latest", "projects/p/secrets/key/versions/3":
+				return loginKey + "\n", "3", nil
+			case "projects/p/secrets/key/versions/2":
+				return "older", "2", nil
 			}
-			return "", connect.Errorf(connect.NotFound, "%s does not exist.", version)
+			return "", "", connect.Errorf(connect.NotFound, "%s does not exist.", version)
 		},
 	})
 }
@@ -83,6 +92,15 @@ func TestFaultsNameTheirVariable(t *testing.T) {
 	}{
 		"no client ID":                   {map[string]string{"CLIENT_ID": ""}, "CLIENT_ID is missing"},
 		"no client secret":               {map[string]string{"CLIENT_SECRET": ""}, "CLIENT_SECRET is missing"},
+		"no login key":                   {map[string]string{"LOGIN_KEY": ""}, "LOGIN_KEY is missing"},
+		"a short login key":              {map[string]string{"LOGIN_KEY": "dmVyeS1zZWNyZXQ="}, "LOGIN_KEY has 11 bytes, at least 32 are required"},
+		"a login key that is no base64":  {map[string]string{"LOGIN_KEY": "very-secret-and-long-enough-but-not-base64"}, "LOGIN_KEY is not base64"},
+		"a login key that is blank":      {map[string]string{"LOGIN_KEY": "sm://projects/p/secrets/empty"}, "LOGIN_KEY is missing"},
+		"a client secret that is blank":  {map[string]string{"CLIENT_SECRET": "sm://projects/p/secrets/empty"}, "CLIENT_SECRET is missing"},
+		"a cookie that no browser gets":  {backends("AUTH", "backend", "BACKEND_SERVICE_ACCOUNTS", "api@aurora.iam.gserviceaccount.com", "LOGIN_BINDING", "cookie"), "LOGIN_BINDING is cookie"},
+		"an empty audience":              {backends("AUTH", "oidc", "AUTH_ISSUER", "https://issuer.example", "AUTH_AUDIENCE", "aurora,"), "AUTH_AUDIENCE has an empty entry"},
+		"an empty internal audience":     {map[string]string{"INTERNAL_AUDIENCE": ", "}, "INTERNAL_AUDIENCE has an empty entry"},
+		"an empty internal account":      {map[string]string{"INTERNAL_SERVICE_ACCOUNTS": ","}, "INTERNAL_SERVICE_ACCOUNTS has an empty entry"},
 		"no front":                       {map[string]string{"FRONTURL": ""}, "FRONTURL is missing"},
 		"a front that is no URL":         {map[string]string{"FRONTURL": "front.example"}, "FRONTURL"},
 		"plain http to the outside":      {map[string]string{"NEXT_PUBLIC_BACKEND_URL": "http://backend.example"}, "NEXT_PUBLIC_BACKEND_URL"},
@@ -158,6 +176,34 @@ func TestValuesMayBeSecrets(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "pointer", c, "value", *c)
 	if printed := log.String() + fmt.Sprintf("%v %+v %#v %v", c, *c, c, []any{c}); strings.Contains(printed, "very-secret") {
 		t.Errorf("the secret is in %s", printed)
+	}
+}
+
+// The number of the login key's version goes into each login, and other versions can
+// be read.
+func TestRead_KeepsTheVersionOfTheLoginKey(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{"sm://projects/p/secrets/key": "3", "sm://projects/p/secrets/key/versions/3": "3", loginKey: ""} {
+		c, err := read(t, map[string]string{"LOGIN_KEY": value})
+		if err != nil || c.LoginKey != loginKey || c.LoginKeyVersion != want || (c.OtherLoginKey == nil) != (want == "") {
+			t.Errorf("%s: version %q, %v", value, c.LoginKeyVersion, err)
+			continue
+		}
+		if want != "" {
+			if older, err := c.OtherLoginKey(t.Context(), "2"); err != nil || older != "older" {
+				t.Errorf("%s: version 2: %v", value, err)
+			}
+		}
+	}
+}
+
+func TestRead_DefaultLoginBindingFitsAuth(t *testing.T) {
+	t.Parallel()
+	for auth, want := range map[string]string{"local": config.BindingCookie, "oidc": config.BindingCookie, "backend": config.BindingConfirm} {
+		c, err := read(t, backends("AUTH", auth, "AUTH_ISSUER", "https://issuer.example", "AUTH_AUDIENCE", "aurora", "BACKEND_SERVICE_ACCOUNTS", "api@aurora.iam.gserviceaccount.com"))
+		if err != nil || c.LoginBinding != want {
+			t.Errorf("AUTH=%s: LOGIN_BINDING %q, %v; want %s", auth, c.LoginBinding, err, want)
+		}
 	}
 }
 
@@ -247,11 +293,14 @@ func TestAFunctionIsAskedForWhatItNeedsOnly(t *testing.T) {
 	t.Parallel()
 	less := backends()
 	maps.Copy(less, map[string]string{"FUNCTION_TARGET": "login", "CLIENT_SECRET": "", "CLOUD_TASKS_QUEUE": "", "TASK_SERVICE_ACCOUNT": "", "VAULT_ADDR": "", "VAULT_TOKEN": ""})
-	if c, err := read(t, less); err != nil || c.Needs != (config.Needs{}) {
+	if c, err := read(t, less); err != nil || c.Needs != (config.Needs{LoginKey: true}) {
 		t.Errorf("a function that needs neither tokens nor queue: %v, %v", c, err)
 	}
-	less["FUNCTION_TARGET"] = "sweep"
+	maps.Copy(less, map[string]string{"FUNCTION_TARGET": "sweep", "LOGIN_KEY": ""})
 	_, err := read(t, less)
+	if err == nil || strings.Contains(err.Error(), "LOGIN_KEY") {
+		t.Errorf("sweep is asked for the login key: %v", err)
+	}
 	for _, variable := range []string{"CLIENT_SECRET", "CLOUD_TASKS_QUEUE", "VAULT_ADDR"} {
 		if err == nil || !strings.Contains(err.Error(), variable) {
 			t.Errorf("a function that needs %s does without it: %v", variable, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 func TestSecretsShowNowhere(t *testing.T) {
@@ -63,14 +64,14 @@ func TestDisconnectKeepsWhatARepetitionNeeds(t *testing.T) {
 func TestThePathOfTokensSaysNothingOfTheirUser(t *testing.T) {
 	t.Parallel()
 	const user = "customer@example.com"
-	one, two := connect.NewLogin(user, "", "s", "", time.Now()).Tokens(), connect.NewLogin(user, "", "t", "", time.Now()).Tokens()
+	one, two := connecttest.Login(t, user, "s", "", time.Now()).Tokens(), connecttest.Login(t, user, "t", "", time.Now()).Tokens()
 	for i := range len(one) - 7 {
 		if part := string(one[i : i+8]); strings.Contains(string(two), part) || strings.Contains(connect.Hash(user), part) || strings.Contains(user, part) {
 			t.Errorf("%s and %s share %q with each other or with the user", one, two, part)
 		}
 	}
 	// Those of the release before this one stay where they are.
-	old := connect.NewLogin(user, "", "s", "", time.Now())
+	old := connecttest.Login(t, user, "s", "", time.Now())
 	old.Version = 1
 	if ref := string(old.Tokens()); ref != connect.Hash(user)[:32]+"/"+old.ID {
 		t.Errorf("the tokens of the release before are at %s", ref)
@@ -117,5 +118,32 @@ func TestErrorsShowWordsAndKeepTheirCause(t *testing.T) {
 	}
 	if connect.CodeOf(cause) != connect.Internal || connect.MessageOf(cause) != "Internal error." || connect.CodeOf(nil) != "" {
 		t.Error("an error of no class shows something of itself")
+	}
+}
+
+func TestNewLogin_RefusesEmptyUserAndState(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][2]string{{"", "state"}, {"user", ""}} {
+		if l, err := connect.NewLogin(c[0], "", c[1], "", time.Now()); err == nil {
+			t.Errorf("made a login of user %q and state %q: %+v", c[0], c[1], l)
+		}
+	}
+}
+
+func TestKey_RefusesShortAndUnreadableKeys(t *testing.T) {
+	t.Parallel()
+	const good connect.Secret = "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="
+	for _, text := range []connect.Secret{good, good + "\n"} { // openssl ends it with a newline
+		if key, err := connect.Key(text); err != nil || string(key) != "login-key-of-thirty-two-bytes-12" {
+			t.Errorf("%q is %q, %v", text.Reveal(), key, err)
+		}
+	}
+	for _, text := range []connect.Secret{"", "\n", "c2hvcnQ=", "not base64 but long enough to be a key of 32 bytes", good[:43]} {
+		_, err := connect.Key(text)
+		if err == nil {
+			t.Errorf("%q is taken for a key", text.Reveal())
+		} else if len(text) > 1 && strings.Contains(err.Error(), text.Reveal()) {
+			t.Errorf("the error holds the key: %v", err)
+		}
 	}
 }

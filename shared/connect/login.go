@@ -2,6 +2,7 @@ package connect
 
 import (
 	"crypto/subtle"
+	"errors"
 	"slices"
 	"time"
 )
@@ -15,6 +16,7 @@ type Login struct {
 	StateHash   string // Hash of the OAuth state; the record's key
 	UserID      string
 	OrgID       string // the caller's organization, if it named one
+	KeyVersion  string // of the key that its PKCE verifier and nonce are derived from
 	BrowserHash string // Hash of the cookie given to the browser that began it; empty: none was
 	CreatedAt   time.Time
 	ConsumedAt  time.Time // zero until the callback used it
@@ -39,8 +41,12 @@ type Login struct {
 }
 
 // NewLogin returns a login of userID that expires after LoginLifetime. browser
-// is the cookie given to the browser; empty: none.
-func NewLogin(userID, orgID, state, browser string, now time.Time) *Login {
+// is the cookie given to the browser; empty: none. It refuses an empty user or
+// state.
+func NewLogin(userID, orgID, state, browser string, now time.Time) (*Login, error) {
+	if userID == "" || state == "" {
+		return nil, errors.New("a login has a user and a state")
+	}
 	l := &Login{
 		ID: NewID(), StateHash: Hash(state), UserID: userID, OrgID: orgID,
 		CreatedAt: now, ExpireAt: now.Add(LoginLifetime), Version: SchemaVersion,
@@ -48,7 +54,7 @@ func NewLogin(userID, orgID, state, browser string, now time.Time) *Login {
 	if browser != "" {
 		l.BrowserHash = Hash(browser)
 	}
-	return l
+	return l, nil
 }
 
 // Clone returns a copy that shares no memory with l.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	store "gcpconnect/shared/firestore"
 )
 
@@ -39,7 +40,7 @@ func testFields(t *testing.T, emulator string) {
 			t.Fatal(err)
 		}
 	}
-	must(s.CreateLogin(ctx, connect.NewLogin("user", "", "state", "browser", time.Now())))
+	must(s.CreateLogin(ctx, connecttest.Login(t, "user", "state", "browser", time.Now())))
 	_, err = s.UpdateConnection(ctx, "user", func(c *connect.Connection, _ *connect.Setup) (*connect.Setup, error) {
 		c.SetupID = "setup"
 		return &connect.Setup{ID: "setup", UserID: "user", Projects: []connect.Project{{ID: "p"}}}, nil
@@ -58,7 +59,7 @@ func testFields(t *testing.T, emulator string) {
 	testEarlierConnection(t, s, raw)
 	for path, want := range map[string][]string{
 		"logins/" + connect.Hash("state"): {
-			"BrowserHash", "ConfirmHash", "ConfirmedAt", "ConsumedAt", "CreatedAt", "Email", "ExpireAt", "ID", "Name", "OrgID", "ParkedAt",
+			"BrowserHash", "ConfirmHash", "ConfirmedAt", "ConsumedAt", "CreatedAt", "Email", "ExpireAt", "ID", "KeyVersion", "Name", "OrgID", "ParkedAt",
 			"ReleasedAt", "Scopes", "StateHash", "Subject", "Tx", "UserID", "Version",
 		},
 		"connections/user": {

@@ -23,6 +23,7 @@ package firestore
 import (
 	"context"
 	_ "embed" // indexes.json
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -66,8 +67,12 @@ type Store struct{ client *firestore.Client }
 
 var _ connect.Store = (*Store)(nil)
 
-// New returns a Store. It makes no call. Close it.
+// New returns a Store. It makes no call. Close it. It refuses a missing project,
+// for which the client would take one from the environment.
 func New(ctx context.Context, o Options) (*Store, error) {
+	if o.Project == "" || o.Project == firestore.DetectProjectID {
+		return nil, errors.New("firestore: the project is required")
+	}
 	if o.Database == "" {
 		o.Database = firestore.DefaultDatabaseID
 	}

@@ -214,3 +214,13 @@ type watched struct {
 func (w *watched) Context() context.Context { return w.ctx }
 func (w *watched) SendMsg(m any) error      { return w.seen(m) }
 func (w *watched) RecvMsg(any) error        { return errors.New("nobody answers") }
+
+func TestNew_RefusesMissingProject(t *testing.T) {
+	t.Parallel()
+	for _, project := range []string{"", "*detect-project-id*"} {
+		if s, err := firestore.New(t.Context(), firestore.Options{Project: project, Emulator: "127.0.0.1:1"}); err == nil {
+			t.Errorf("made a store of project %q", project)
+			_ = s.Close()
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/firestore"
 )
 
@@ -57,7 +58,7 @@ func testLostAnswers(t *testing.T, emulator string) {
 			}
 			if code == codes.Unavailable { // a single write is not repeated after an abort
 				lose.Store(true)
-				must(s.CreateLogin(ctx, connect.NewLogin(user, "", "state", "browser", time.Now())))
+				must(s.CreateLogin(ctx, connecttest.Login(t, user, "state", "browser", time.Now())))
 				lose.Store(true)
 				_, err := s.ConsumeLogin(ctx, connect.Hash("state"), time.Now())
 				must(err)

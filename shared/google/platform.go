@@ -34,9 +34,13 @@ var _ setup.TokenSource = (*Platform)(nil)
 func NewPlatform(transport http.RoundTripper) *Platform { return &Platform{transport: transport} }
 
 // NewPlatformWithKey returns the identity of a service account's key, as JSON,
-// wherever the program runs.
-func NewPlatformWithKey(key []byte, transport http.RoundTripper) *Platform {
-	return &Platform{transport: transport, key: key}
+// wherever the program runs. It refuses an empty key, which would stand for the
+// identity that the program runs as.
+func NewPlatformWithKey(key []byte, transport http.RoundTripper) (*Platform, error) {
+	if len(key) == 0 {
+		return nil, errors.New("the service account's key is required")
+	}
+	return &Platform{transport: transport, key: key}, nil
 }
 
 // Format keeps tokens and key out of print.

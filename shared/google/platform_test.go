@@ -43,7 +43,7 @@ func given(token string) func() (*http.Response, error) {
 func TestThePlatformAsksForATokenWhenItNeedsOne(t *testing.T) {
 	t.Parallel()
 	send, requests := answers(given("first"), given("second"), given("second"))
-	p := NewPlatformWithKey(platformKey(t), send)
+	p := withKey(t, platformKey(t), send)
 	if len(*requests) != 0 {
 		t.Error("a token was asked for before one was needed")
 	}
@@ -81,13 +81,13 @@ func TestThePlatformWithoutAToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			send, _ := answers(c.answer)
-			token, err := NewPlatformWithKey(platformKey(t), send).Token(t.Context())
+			token, err := withKey(t, platformKey(t), send).Token(t.Context())
 			if connect.CodeOf(err) != c.want || token != "" {
 				t.Errorf("%q, %v, want %s", token.Reveal(), err, c.want)
 			}
 		})
 	}
-	if _, err := NewPlatformWithKey([]byte("{}"), nil).Token(t.Context()); connect.CodeOf(err) != connect.Precondition {
+	if _, err := withKey(t, []byte("{}"), nil).Token(t.Context()); connect.CodeOf(err) != connect.Precondition {
 		t.Errorf("a key that is none is %v", err)
 	}
 }
@@ -96,5 +96,23 @@ func TestAProgramWithoutAnIdentity(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", filepath.Join(t.TempDir(), "none.json"))
 	if _, err := NewPlatform(nil).Token(t.Context()); connect.CodeOf(err) != connect.Precondition {
 		t.Errorf("without credentials: %v", err)
+	}
+}
+
+func withKey(t *testing.T, key []byte, transport http.RoundTripper) *Platform {
+	t.Helper()
+	p, err := NewPlatformWithKey(key, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestNewPlatformWithKey_RefusesNoKey(t *testing.T) {
+	t.Parallel()
+	for _, key := range [][]byte{nil, {}} {
+		if _, err := NewPlatformWithKey(key, nil); err == nil {
+			t.Error("no key stands for the identity that the program runs as")
+		}
 	}
 }

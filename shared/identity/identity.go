@@ -28,11 +28,10 @@ const (
 	maxToken = 16 << 10
 )
 
-// Options say whose tokens are good.
+// Options say whose tokens are good. Issuer is required.
 type Options struct {
-	Issuer    string   // iss
-	Keys      string   // URL of the issuer's keys; empty: as the issuer's discovery document says
-	Audiences []string // aud: one of these
+	Issuer string // iss
+	Keys   string // URL of the issuer's keys; empty: as the issuer's discovery document says
 	// Checked says that Cloud Run's invoker check stands before this service:
 	// it lets in what it has verified only, and takes the signature out of it.
 	// Such tokens are then believed. Without that check anybody could make them.
@@ -45,31 +44,40 @@ type Options struct {
 // (https://cloud.google.com/run/docs/authenticating/service-to-service).
 const SignatureRemoved = "SIGNATURE_REMOVED_BY_GOOGLE"
 
-// Verifier verifies tokens of one issuer. It reads the issuer's keys when they
-// are first needed and when a token names one that it does not know.
-type Verifier struct {
-	issuer    *issuer
-	audiences []string
-	checked   bool
-}
-
-// issuer is an issuer of tokens, with its keys once they are needed.
-type issuer struct {
+// Issuer is an issuer of tokens. It reads its keys when they are first needed and
+// when a token names one that it does not know.
+type Issuer struct {
 	name, keys string
+	checked    bool
 	client     *http.Client
 	finding    singleflight.Group
 	verifier   atomic.Pointer[oidc.IDTokenVerifier] // nil until it was found
 }
 
-// New returns a Verifier. It makes no call.
-func New(o Options) *Verifier {
-	client := &http.Client{Transport: o.Transport, Timeout: requestTimeout}
-	return &Verifier{&issuer{name: o.Issuer, keys: o.Keys, client: client}, o.Audiences, o.Checked}
+// Verifier verifies tokens of one issuer for some audiences.
+type Verifier struct {
+	issuer    *Issuer
+	audiences []string
 }
 
-// For returns a verifier of tokens for other audiences. It shares v's keys.
-func (v *Verifier) For(audiences ...string) *Verifier {
-	return &Verifier{v.issuer, audiences, v.checked}
+// New returns an Issuer. It makes no call. It refuses an empty issuer, which would
+// accept a token that names none.
+func New(o Options) (*Issuer, error) {
+	if o.Issuer == "" {
+		return nil, errors.New("the issuer of tokens is required")
+	}
+	client := &http.Client{Transport: o.Transport, Timeout: requestTimeout}
+	return &Issuer{name: o.Issuer, keys: o.Keys, checked: o.Checked, client: client}, nil
+}
+
+// For returns a Verifier of tokens for one of these audiences. Verifiers share the
+// issuer's keys. It refuses an empty audience, which would accept a token that
+// names none, and no audience at all.
+func (i *Issuer) For(audiences ...string) (*Verifier, error) {
+	if len(audiences) == 0 || slices.Contains(audiences, "") {
+		return nil, fmt.Errorf("audiences of tokens of %s are required, none of them empty: %q", i.name, audiences)
+	}
+	return &Verifier{i, slices.Clone(audiences)}, nil
 }
 
 // Identity is whom a token is of.
@@ -113,7 +121,7 @@ func (v *Verifier) Verify(ctx context.Context, token connect.Secret) (*Identity,
 
 // verifier returns what verifies the token.
 func (v *Verifier) verifier(ctx context.Context, token connect.Secret) (*oidc.IDTokenVerifier, error) {
-	if v.checked && strings.HasSuffix(token.Reveal(), "."+SignatureRemoved) {
+	if v.issuer.checked && strings.HasSuffix(token.Reveal(), "."+SignatureRemoved) {
 		config := config()
 		config.InsecureSkipSignatureCheck = true // Cloud Run has done it
 		return oidc.NewVerifier(v.issuer.name, nil, config), nil
@@ -131,7 +139,7 @@ func config() *oidc.Config {
 // find returns the issuer's verifier, and asks for its discovery document if
 // need be: one caller for all who wait, each as long as its own time allows.
 // Keys outlive the call that found them.
-func (i *issuer) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+func (i *Issuer) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if found := i.verifier.Load(); found != nil {
 		return found, nil
 	}
@@ -148,7 +156,7 @@ func (i *issuer) find(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 }
 
 // ask makes the issuer's verifier.
-func (i *issuer) ask(ctx context.Context) error {
+func (i *Issuer) ask(ctx context.Context) error {
 	ctx = oidc.ClientContext(ctx, i.client)
 	if i.keys != "" {
 		i.verifier.Store(oidc.NewVerifier(i.name, oidc.NewRemoteKeySet(ctx, i.keys), config()))

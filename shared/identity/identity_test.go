@@ -37,7 +37,36 @@ func signer(t *testing.T, c *clock) (*google.Server, *identity.Verifier) {
 	}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	return s, identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: server.URL + "/oauth2/v3/certs", Audiences: []string{"https://other.example.com", audience}})
+	return s, verifier(t, identity.Options{Issuer: "https://accounts.google.com", Keys: server.URL + "/oauth2/v3/certs"}, "https://other.example.com", audience)
+}
+
+func verifier(t *testing.T, o identity.Options, audiences ...string) *identity.Verifier {
+	t.Helper()
+	issuer, err := identity.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := issuer.For(audiences...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestIssuer_RefusesEmptyIssuerAndAudiences(t *testing.T) {
+	t.Parallel()
+	if _, err := identity.New(identity.Options{}); err == nil {
+		t.Error("made an issuer without a name")
+	}
+	issuer, err := identity.New(identity.Options{Issuer: "https://issuer.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, audiences := range [][]string{nil, {""}, {audience, ""}} {
+		if _, err := issuer.For(audiences...); err == nil {
+			t.Errorf("made a verifier for the audiences %q", audiences)
+		}
+	}
 }
 
 func token(t *testing.T, s *google.Server, audience string) connect.Secret {
@@ -106,14 +135,12 @@ func TestATokenWithoutSignatureIsBelievedBehindTheInvokerCheckOnly(t *testing.T)
 	t.Parallel()
 	c := &clock{}
 	s, open := signer(t, c)
-	behind := identity.New(identity.Options{
-		Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Audiences: []string{audience}, Checked: true,
-	})
+	behind := verifier(t, identity.Options{Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/none", Checked: true}, audience)
 	good := checked(token(t, s, audience))
 	if _, err := open.Verify(t.Context(), good); connect.CodeOf(err) != connect.Unauthenticated {
 		t.Errorf("without the check: %v, want Unauthenticated", err)
 	}
-	if who, err := behind.For(audience).Verify(t.Context(), good); err != nil || who.Email != account {
+	if who, err := behind.Verify(t.Context(), good); err != nil || who.Email != account {
 		t.Errorf("behind the check: %+v, %v", who, err)
 	}
 	c.ahead = -61 * time.Minute
@@ -168,8 +195,8 @@ func TestKeysThatCannotBeReadSayNothingOfTheToken(t *testing.T) {
 	t.Parallel()
 	s, _ := signer(t, &clock{})
 	for name, v := range map[string]*identity.Verifier{
-		"keys":   identity.New(identity.Options{Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/certs", Audiences: []string{audience}}),
-		"issuer": identity.New(identity.Options{Issuer: "http://127.0.0.1:1", Audiences: []string{audience}}),
+		"keys":   verifier(t, identity.Options{Issuer: "https://accounts.google.com", Keys: "http://127.0.0.1:1/certs"}, audience),
+		"issuer": verifier(t, identity.Options{Issuer: "http://127.0.0.1:1"}, audience),
 	} {
 		if _, err := v.Verify(t.Context(), token(t, s, audience)); connect.CodeOf(err) != connect.Unavailable {
 			t.Errorf("without the %s: %v, want Unavailable", name, err)
@@ -196,7 +223,7 @@ func TestAnIssuerIsDiscoveredWhenItIsThere(t *testing.T) {
 		}
 		s.ServeHTTP(w, r)
 	})
-	v := identity.New(identity.Options{Issuer: issuer.URL, Audiences: []string{"aurora"}})
+	v := verifier(t, identity.Options{Issuer: issuer.URL}, "aurora")
 	if _, err := v.Verify(t.Context(), token(t, s, "aurora")); connect.CodeOf(err) != connect.Unavailable {
 		t.Errorf("while the issuer is away: %v, want Unavailable", err)
 	}
@@ -217,7 +244,7 @@ func TestAnIssuerThatHangsDoesNotQueueItsCallers(t *testing.T) {
 		}
 		good := token(t, s, audience)
 		var asked atomic.Int64
-		v := identity.New(identity.Options{Issuer: "https://issuer.test", Audiences: []string{audience}, Transport: hanging{&asked}})
+		v := verifier(t, identity.Options{Issuer: "https://issuer.test", Transport: hanging{&asked}}, audience)
 		began := time.Now()
 		var callers sync.WaitGroup
 		for i := range 5 {

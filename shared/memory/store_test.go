@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 func TestClosureRunsAgainOnFreshCopiesWhenWhatItReadHasChanged(t *testing.T) {
@@ -81,7 +82,7 @@ func TestCountsAreDocuments(t *testing.T) {
 		}
 	}
 	counted("creating a login", Counts{Transactions: 1, Writes: 1}, func() {
-		must(s.CreateLogin(ctx, connect.NewLogin("user", "", "state", "browser", time.Now())))
+		must(s.CreateLogin(ctx, connecttest.Login(t, "user", "state", "browser", time.Now())))
 	})
 	counted("consuming it", Counts{Transactions: 1, Reads: 1, Writes: 1}, func() {
 		_, err := s.ConsumeLogin(ctx, connect.Hash("state"), time.Now())
@@ -124,7 +125,7 @@ func TestCountsAreDocuments(t *testing.T) {
 func TestExpiredDocumentsAreForgottenInTheEnd(t *testing.T) {
 	ctx, s, now := t.Context(), NewStore(), time.Now()
 	for i := range 3 * sweepFrom {
-		old := connect.NewLogin("user", "", fmt.Sprint("old", i), "", now.Add(-48*time.Hour))
+		old := connecttest.Login(t, "user", fmt.Sprint("old", i), "", now.Add(-48*time.Hour))
 		if err := s.CreateLogin(ctx, old); err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +137,7 @@ func TestExpiredDocumentsAreForgottenInTheEnd(t *testing.T) {
 		}
 	}
 	for i := range 4 * sweepFrom {
-		if err := s.CreateLogin(ctx, connect.NewLogin("user", "", fmt.Sprint("new", i), "", now)); err != nil {
+		if err := s.CreateLogin(ctx, connecttest.Login(t, "user", fmt.Sprint("new", i), "", now)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,8 +24,8 @@ type Grant struct {
 	Name    string // empty unless Google told: the scopes do not ask for it
 }
 
-// Exchange turns the code that came back with the state into a grant, and
-// verifies who gave it. Its errors are Forbidden with ReasonScopeMissing when a
+// Exchange turns the code of a login into a grant, and verifies who gave it. The
+// proof is that of the login's state (Logins.Proof). Its errors are Forbidden with ReasonScopeMissing when a
 // required scope was unticked, NeedsReauth when Google gave no refresh token or,
 // with ReasonAdminPolicy, the user's administrator forbids it, Unavailable when
 // Google cannot be reached, and Invalid for a code or an id_token that is not
@@ -35,8 +35,8 @@ type Grant struct {
 // revoking takes back all that this Google account granted to any client of
 // the platform's project, and would end its other connections too
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke).
-func (c *Client) Exchange(ctx context.Context, code connect.Secret, state string) (Grant, error) {
-	verifier := c.pkceVerifier(state)
+func (c *Client) Exchange(ctx context.Context, code connect.Secret, proof Proof) (Grant, error) {
+	verifier := proof.verifier()
 	var token *oauth2.Token
 	// A code is good for one success only. After an answer that was lost, a
 	// retry finds it used and fails, as would have been the end without one.
@@ -57,7 +57,7 @@ func (c *Client) Exchange(ctx context.Context, code connect.Secret, state string
 			Message: "These permissions were not granted: " + strings.Join(missing, ", ") + ". Connect again and leave every box ticked.",
 		}
 	}
-	who, err := c.identify(ctx, extra(token, "id_token"), c.nonce(state))
+	who, err := c.identify(ctx, extra(token, "id_token"), proof.nonce())
 	if err != nil {
 		return Grant{}, err
 	}

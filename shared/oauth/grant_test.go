@@ -67,13 +67,13 @@ const (
 )
 
 // good is a token answer and the claims in it, to be spoilt by tests.
-func good(c *Client) (answer, claims map[string]any) {
+func good() (answer, claims map[string]any) {
 	return map[string]any{
 			"access_token": "ya29.access-very-secret", "refresh_token": "1//refresh-very-secret", "expires_in": 3599, "token_type": "Bearer",
 			"scope": "openid " + ScopeEmail + " " + ScopeCloudPlatform,
 		}, map[string]any{
 			"iss": "https://accounts.google.com", "aud": clientID, "azp": clientID, "sub": "104523178234567890123",
-			"email": "dana@example.com", "email_verified": true, "nonce": c.nonce(state),
+			"email": "dana@example.com", "email_verified": true, "nonce": theProof.nonce(),
 			"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(),
 		}
 }
@@ -135,13 +135,13 @@ func TestExchange(t *testing.T) {
 					body, _ := io.ReadAll(r.Body)
 					form, _ := url.ParseQuery(string(body))
 					want := url.Values{
-						"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {c.pkceVerifier(state)},
+						"grant_type": {"authorization_code"}, "code": {code}, "code_verifier": {theProof.verifier()},
 						"redirect_uri": {"http://127.0.0.1:8080/callback"}, "client_id": {clientID}, "client_secret": {secret},
 					}
 					if diff := cmp.Diff(want, form); diff != "" {
 						t.Errorf("sent (-want +got):\n%s", diff)
 					}
-					answer, claims := good(c)
+					answer, claims := good()
 					if test.spoil != nil {
 						test.spoil(answer, claims)
 					}
@@ -155,7 +155,7 @@ func TestExchange(t *testing.T) {
 					encoded, _ := json.Marshal(answer)
 					return reply(200, string(encoded))
 				})
-				got, err := c.Exchange(t.Context(), code, state)
+				got, err := c.Exchange(t.Context(), code, theProof)
 				if connect.CodeOf(err) != test.want || connect.ReasonOf(err) != test.reason || err != nil && connect.MessageOf(err) != test.message {
 					t.Errorf("got %v, want %q %q %q", err, test.want, test.reason, test.message)
 				}
@@ -182,7 +182,7 @@ func TestExchange(t *testing.T) {
 func TestExchangeWithATroubledGoogle(t *testing.T) {
 	t.Parallel()
 	ok := func(c *Client) string {
-		answer, claims := good(c)
+		answer, claims := good()
 		answer["id_token"] = signed(signingKey, claims)
 		encoded, _ := json.Marshal(answer)
 		return string(encoded)
@@ -230,7 +230,7 @@ func TestExchangeWithATroubledGoogle(t *testing.T) {
 					asked[r.URL.Path]++
 					return from[min(asked[r.URL.Path], len(from))-1](c)
 				})
-				_, err := c.Exchange(t.Context(), code, state)
+				_, err := c.Exchange(t.Context(), code, theProof)
 				if connect.CodeOf(err) != test.want || err != nil && connect.MessageOf(err) != test.message {
 					t.Errorf("got %v, want %q %q", err, test.want, test.message)
 				}
@@ -255,7 +255,7 @@ func TestKeysRotate(t *testing.T) {
 				asked++
 				return reply(200, published)
 			}
-			answer, _ := good(c)
+			answer, _ := good()
 			answer["id_token"] = idToken
 			encoded, _ := json.Marshal(answer)
 			return reply(200, string(encoded))
@@ -275,9 +275,9 @@ func TestKeysRotate(t *testing.T) {
 			{"one that is gone is looked for and refused", "k", signingKey, certsOf("new", newKey), connect.Invalid, 3},
 		}
 		for _, step := range steps {
-			_, claims := good(c)
+			_, claims := good()
 			published, idToken = step.published, signedAs(step.kid, step.key, claims)
-			_, err := c.Exchange(t.Context(), code, state)
+			_, err := c.Exchange(t.Context(), code, theProof)
 			if connect.CodeOf(err) != step.want || asked != step.asked {
 				t.Errorf("%s: asked %d times, want %d; %v, want %q", step.name, asked, step.asked, err, step.want)
 			}

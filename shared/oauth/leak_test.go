@@ -82,7 +82,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 				})
 				c.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 				token := connect.Token{Access: "ya29.access-very-secret", Refresh: "1//refresh-very-secret"}
-				_, exchanged := c.Exchange(t.Context(), code, state)
+				_, exchanged := c.Exchange(t.Context(), code, theProof)
 				_, refreshed := c.Refresh(t.Context(), token)
 				revoked := c.Revoke(t.Context(), token)
 				if exchanged == nil {
@@ -98,7 +98,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 					}
 					text += connecttest.PrintedError(err)
 				}
-				hidden := []string{code, secret, c.pkceVerifier(state), token.Access.Reveal(), token.Refresh.Reveal(), "ya29.fresh-very-secret", idToken}
+				hidden := []string{code, secret, theProof.verifier(), token.Access.Reveal(), token.Refresh.Reveal(), "ya29.fresh-very-secret", idToken}
 				for _, h := range slices.Concat(hidden, []string{"very-secret"}) {
 					if leak := connecttest.Leaked(text, h) + connecttest.Leaked(text, url.QueryEscape(h)); leak != "" {
 						t.Errorf("holds %s: %s", h, leak)
@@ -115,7 +115,7 @@ func TestValuesPrintNoSecret(t *testing.T) {
 	token := connect.Token{Access: "ya29.access-very-secret", Refresh: "1//refresh-very-secret"}
 	for name, v := range map[string]any{
 		"a client": c, "a client by value": *c, "a client in a struct": struct{ Client, client any }{c, c},
-		"its options": Options{ClientID: clientID, ClientSecret: secret}, "a grant": Grant{Token: token, Email: "dana@example.com"},
+		"its options": Options{ClientID: clientID, ClientSecret: secret}, "logins": newLogins(t, loginKey), "their options": LoginOptions{Key: LoginKey{Value: "very-secret"}}, "a proof": theProof, "a grant": Grant{Token: token, Email: "dana@example.com"},
 	} {
 		if leak := connecttest.Leaked(connecttest.Printed(v), "very-secret"); leak != "" {
 			t.Errorf("%s is printed as %s", name, leak)

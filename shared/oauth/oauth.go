@@ -3,18 +3,14 @@
 //
 // It follows https://developers.google.com/identity/protocols/oauth2/web-server
 // and https://developers.google.com/identity/openid-connect/openid-connect.
-// Nothing of a login that must stay secret is ever stored: the PKCE verifier
-// and the nonce are derived from the state when it comes back. No error of
-// this package holds a code, a token or a secret, nor the body of an answer:
-// errors.go takes care of that in one place.
+// It has two halves, which run in different functions: Logins begins a login and
+// proves what comes back, with the login key; Client works with tokens, with the
+// OAuth client's secret. No error of this package holds a code, a token or a
+// secret, nor the body of an answer: errors.go takes care of that in one place.
 package oauth
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -70,11 +66,11 @@ func EndpointsUnder(base string) Endpoints {
 	}
 }
 
-// Options make a Client.
+// Options make a Client. The first four are required.
 type Options struct {
 	ClientID     string
-	ClientSecret connect.Secret // of who handles tokens: logins begin without it
-	RedirectURL  string         // must be one of the OAuth client's, to the letter
+	ClientSecret connect.Secret
+	RedirectURL  string // must be one of the OAuth client's, to the letter
 	Endpoints    Endpoints
 	HTTPClient   *http.Client // only its Transport is used; nil: the default one
 	Logger       *slog.Logger // nil: slog's default
@@ -100,11 +96,11 @@ const requestTimeout = 15 * time.Second
 // New makes a Client. It makes no call: the keys of id_tokens are read when
 // the first one comes.
 func New(opts Options) (*Client, error) {
-	if opts.ClientID == "" || opts.RedirectURL == "" {
-		return nil, errors.New("client ID and redirect URL are needed")
+	if opts.ClientID == "" || opts.ClientSecret == "" || opts.RedirectURL == "" {
+		return nil, errors.New("client ID, client secret and redirect URL are required")
 	}
-	if e := opts.Endpoints; e.Auth == "" || e.Token == "" || e.Revoke == "" || e.Certs == "" {
-		return nil, errors.New("endpoints of the authorization server are needed")
+	if e := opts.Endpoints; e.Token == "" || e.Revoke == "" || e.Certs == "" {
+		return nil, errors.New("endpoints of the authorization server are required")
 	}
 	if opts.Endpoints.Issuer == "" {
 		opts.Endpoints.Issuer = googleIssuer
@@ -134,48 +130,11 @@ func New(opts Options) (*Client, error) {
 func (c *Client) config() *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: c.id, ClientSecret: c.secret(), RedirectURL: c.redirectURL, Scopes: scopes(),
-		Endpoint: oauth2.Endpoint{AuthURL: c.endpoints.Auth, TokenURL: c.endpoints.Token, AuthStyle: oauth2.AuthStyleInParams},
+		Endpoint: oauth2.Endpoint{TokenURL: c.endpoints.Token, AuthStyle: oauth2.AuthStyleInParams},
 	}
 }
 
 // with makes x/oauth2 use c's HTTP client.
 func (c *Client) with(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, c.http)
-}
-
-// NewState returns a random state of 256 bits, in base64url.
-func (c *Client) NewState() string {
-	random := make([]byte, 32)
-	_, _ = rand.Read(random) // never fails
-	return base64.RawURLEncoding.EncodeToString(random)
-}
-
-// derive makes a secret of a login from its state and the client's secret.
-// Neither alone is enough: the state passes through the browser and is stored
-// only as a hash, the client's secret never leaves the platform. What is
-// derived need not be stored, so that a copy of the database completes no
-// login. When the client's secret is changed, logins under way end: their
-// users begin again.
-func (c *Client) derive(state, purpose string) string {
-	key, err := hkdf.Key(sha256.New, []byte(c.secret()), []byte(state), purpose, 32)
-	if err != nil {
-		panic(err) // only for more bytes than HKDF can give
-	}
-	return base64.RawURLEncoding.EncodeToString(key)
-}
-
-// pkceVerifier proves at the token endpoint that whoever brings the code began
-// the login (https://www.rfc-editor.org/rfc/rfc7636).
-func (c *Client) pkceVerifier(state string) string {
-	return c.derive(state, "gcpconnect pkce verifier")
-}
-
-// nonce ties an id_token to the login that it was asked for in.
-func (c *Client) nonce(state string) string { return c.derive(state, "gcpconnect oidc nonce") }
-
-// AuthURL returns where the user consents: to offline access, and anew each
-// time, because Google gives a refresh token only with a new consent.
-func (c *Client) AuthURL(state string) string {
-	return c.config().AuthCodeURL(state, oauth2.AccessTypeOffline, oauth2.ApprovalForce,
-		oauth2.S256ChallengeOption(c.pkceVerifier(state)), oidc.Nonce(c.nonce(state)))
 }

@@ -2,8 +2,6 @@ package oauth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,76 +46,21 @@ func newClient(t *testing.T, send roundTrip) *Client {
 	return c
 }
 
-func TestNewWantsAllItNeeds(t *testing.T) {
+func TestNew_RefusesMissingOptions(t *testing.T) {
 	t.Parallel()
-	for _, opts := range []Options{
-		{ClientSecret: "s", RedirectURL: "r", Endpoints: GoogleEndpoints()},
-		{ClientID: "i", ClientSecret: "s", Endpoints: GoogleEndpoints()},
-		{ClientID: "i", ClientSecret: "s", RedirectURL: "r"},
+	good := Options{ClientID: "i", ClientSecret: "s", RedirectURL: "r", Endpoints: GoogleEndpoints()}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Options){
+		"client ID": func(o *Options) { o.ClientID = "" }, "client secret": func(o *Options) { o.ClientSecret = "" },
+		"redirect URL": func(o *Options) { o.RedirectURL = "" }, "endpoints": func(o *Options) { o.Endpoints = Endpoints{} },
 	} {
+		opts := good
+		spoil(&opts)
 		if _, err := New(opts); err == nil {
-			t.Errorf("made a client of %+v", opts)
+			t.Errorf("made a client without its %s", name)
 		}
-	}
-}
-
-func TestStatesAreRandom(t *testing.T) {
-	t.Parallel()
-	c := newClient(t, nil)
-	seen := map[string]bool{}
-	for range 100 {
-		s := c.NewState()
-		random, err := base64.RawURLEncoding.DecodeString(s)
-		if err != nil || len(random) != 32 || seen[s] {
-			t.Errorf("state %q: %v", s, err)
-		}
-		seen[s] = true
-	}
-}
-
-func TestAuthURL(t *testing.T) {
-	t.Parallel()
-	c := newClient(t, nil)
-	const state = "state-1"
-	challenge := sha256.Sum256([]byte(c.pkceVerifier(state)))
-	want := url.Values{
-		"response_type": {"code"}, "client_id": {clientID}, "redirect_uri": {"http://127.0.0.1:8080/callback"},
-		"scope": {ScopeCloudPlatform + " " + ScopeEmail + " openid"}, "state": {state}, "access_type": {"offline"}, "prompt": {"consent"},
-		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"}, "nonce": {c.nonce(state)},
-	}
-	u, err := url.Parse(c.AuthURL(state))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, u.Query()); diff != "" || u.Path != "/o/oauth2/v2/auth" {
-		t.Errorf("%s (-want +got):\n%s", u, diff)
-	}
-}
-
-// TestSecretsOfALoginAreDerived: the same state and client give the same
-// verifier, as another instance must find; nothing else does.
-func TestSecretsOfALoginAreDerived(t *testing.T) {
-	t.Parallel()
-	c, same := newClient(t, nil), newClient(t, nil)
-	other, err := New(Options{ClientID: clientID, ClientSecret: "another", RedirectURL: "r", Endpoints: GoogleEndpoints()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.pkceVerifier("a") != same.pkceVerifier("a") || c.nonce("a") != same.nonce("a") {
-		t.Error("another instance derives other secrets")
-	}
-	seen := map[string]string{}
-	for name, value := range map[string]string{
-		"verifier": c.pkceVerifier("a"), "nonce": c.nonce("a"), "another state's": c.pkceVerifier("b"), "another client's": other.pkceVerifier("a"),
-		"another state's nonce": c.nonce("b"), "another client's nonce": other.nonce("a"),
-	} {
-		if len(value) != 43 { // 32 bytes; RFC 7636 wants 43 to 128 characters
-			t.Errorf("%s has %d characters", name, len(value))
-		}
-		if before := seen[value]; before != "" {
-			t.Errorf("%s is %s", name, before)
-		}
-		seen[value] = name
 	}
 }
 

@@ -22,7 +22,37 @@ const demo = "demo@example.com"
 type wire struct {
 	*emulated.Server
 	client *oauth.Client
+	logins *oauth.Logins
 	http   *http.Client
+}
+
+// loginsOf begins and proves logins at a Google.
+func loginsOf(t *testing.T, s *emulated.Scenario, base string) *oauth.Logins {
+	t.Helper()
+	l, err := oauth.NewLogins(oauth.LoginOptions{
+		ClientID: s.Clients[0].ID, RedirectURL: s.Clients[0].RedirectURIs[0], AuthURL: oauth.EndpointsUnder(base).Auth,
+		Key: oauth.LoginKey{Value: "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// begin returns the address of the consent page for a state.
+func (w wire) begin(state string) string {
+	address, _ := w.logins.Begin(state)
+	return address
+}
+
+// proof returns the proof of a state.
+func (w wire) proof(t *testing.T, state string) oauth.Proof {
+	t.Helper()
+	p, err := w.logins.Proof(t.Context(), state, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func serve(t *testing.T, change ...func(*emulated.Scenario)) wire {
@@ -47,14 +77,14 @@ func serve(t *testing.T, change ...func(*emulated.Scenario)) wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wire{s, client, browser}
+	return wire{s, client, loginsOf(t, scenario, server.URL), browser}
 }
 
 // consent answers the consent page as the demonstration's user, and returns
 // what the browser brings back.
 func (w wire) consent(t *testing.T, state string, without ...string) url.Values {
 	t.Helper()
-	u, err := url.Parse(w.client.AuthURL(state))
+	u, err := url.Parse(w.begin(state))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +114,12 @@ func (w wire) consent(t *testing.T, state string, without ...string) url.Values 
 
 func (w wire) login(t *testing.T, without ...string) (oauth.Grant, error) {
 	t.Helper()
-	state := w.client.NewState()
+	state := oauth.NewState()
 	back := w.consent(t, state, without...)
 	if back.Get("state") != state {
 		t.Fatalf("came back with state %q", back.Get("state"))
 	}
-	return w.client.Exchange(t.Context(), connect.Secret(back.Get("code")), state)
+	return w.client.Exchange(t.Context(), connect.Secret(back.Get("code")), w.proof(t, state))
 }
 
 func TestWireLogin(t *testing.T) {
@@ -136,16 +166,16 @@ func TestWireLogin(t *testing.T) {
 func TestWireACodeIsOfOneLogin(t *testing.T) {
 	t.Parallel()
 	w := serve(t)
-	mine, yours := w.client.NewState(), w.client.NewState()
+	mine, yours := oauth.NewState(), oauth.NewState()
 	code := connect.Secret(w.consent(t, yours).Get("code"))
-	if _, err := w.client.Exchange(t.Context(), code, mine); connect.CodeOf(err) != connect.Invalid {
+	if _, err := w.client.Exchange(t.Context(), code, w.proof(t, mine)); connect.CodeOf(err) != connect.Invalid {
 		t.Errorf("with another login's state: %v", err)
 	}
 	code = connect.Secret(w.consent(t, mine).Get("code"))
-	if _, err := w.client.Exchange(t.Context(), code, mine); err != nil {
+	if _, err := w.client.Exchange(t.Context(), code, w.proof(t, mine)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.client.Exchange(t.Context(), code, mine); connect.CodeOf(err) != connect.Invalid {
+	if _, err := w.client.Exchange(t.Context(), code, w.proof(t, mine)); connect.CodeOf(err) != connect.Invalid {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -238,8 +268,8 @@ func TestWireRevokingEndsAllOfOneAccount(t *testing.T) {
 func TestWireTheConsentPageTakesTheAddress(t *testing.T) {
 	t.Parallel()
 	w := serve(t)
-	state := w.client.NewState()
-	back, err := w.Authorize(w.client.AuthURL(state), emulated.Answer{User: demo, Deny: true})
+	state := oauth.NewState()
+	back, err := w.Authorize(w.begin(state), emulated.Answer{User: demo, Deny: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,11 +296,11 @@ func TestWireTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := wire{s, client, &http.Client{Transport: handed{s}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-		state := client.NewState()
+		w := wire{s, client, loginsOf(t, scenario, "http://google.test"), &http.Client{Transport: handed{s}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		state := oauth.NewState()
 		code := connect.Secret(w.consent(t, state).Get("code"))
 		time.Sleep(time.Hour)
-		if _, err := client.Exchange(t.Context(), code, state); connect.CodeOf(err) != connect.Invalid {
+		if _, err := client.Exchange(t.Context(), code, w.proof(t, state)); connect.CodeOf(err) != connect.Invalid {
 			t.Errorf("an old code: %v", err)
 		}
 

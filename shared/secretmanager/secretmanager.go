@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"path"
 	"sync"
 	"time"
 
@@ -36,29 +37,29 @@ type Secrets struct {
 func New(options ...option.ClientOption) *Secrets { return &Secrets{options: options} }
 
 // Access returns the payload of a secret's version, e.g.
-// projects/P/secrets/S/versions/latest. The payload's checksum is compared
+// projects/P/secrets/S/versions/latest, and the version's number. The payload's checksum is compared
 // (https://cloud.google.com/secret-manager/docs/data-integrity). Errors say
 // what to do, and are NotFound, Forbidden, Precondition (disabled or
 // destroyed) or Unavailable.
-func (s *Secrets) Access(ctx context.Context, version string) (connect.Secret, error) {
+func (s *Secrets) Access(ctx context.Context, version string) (payload connect.Secret, number string, err error) {
 	s.once.Do(func() {
 		// The client outlives the context of the one who asked first.
 		s.client, s.err = secretmanager.NewClient(context.WithoutCancel(ctx), s.options...)
 	})
 	if s.err != nil {
-		return "", connect.Errorf(connect.Unavailable, "Secret Manager cannot be asked: there are no credentials for it.").Because(s.err)
+		return "", "", connect.Errorf(connect.Unavailable, "Secret Manager cannot be asked: there are no credentials for it.").Because(s.err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
 	defer cancel()
 	answer, err := s.client.AccessSecretVersion(ctx, &secretmanagerpb.AccessSecretVersionRequest{Name: version})
 	if err != nil {
-		return "", classify(version, err)
+		return "", "", classify(version, err)
 	}
-	payload := answer.GetPayload()
-	if sum := crc32.Checksum(payload.GetData(), crc32.MakeTable(crc32.Castagnoli)); payload.DataCrc32C != nil && int64(sum) != payload.GetDataCrc32C() {
-		return "", connect.Errorf(connect.Unavailable, "%s arrived damaged.", version)
+	data := answer.GetPayload()
+	if sum := crc32.Checksum(data.GetData(), crc32.MakeTable(crc32.Castagnoli)); data.DataCrc32C != nil && int64(sum) != data.GetDataCrc32C() {
+		return "", "", connect.Errorf(connect.Unavailable, "%s arrived damaged.", version)
 	}
-	return connect.Secret(payload.GetData()), nil
+	return connect.Secret(data.GetData()), path.Base(answer.GetName()), nil
 }
 
 // classify decides what an error of Secret Manager means.

@@ -74,9 +74,12 @@ func TestAccess(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := start(t, tt.versions).Access(t.Context(), tt.version)
+			got, number, err := start(t, tt.versions).Access(t.Context(), tt.version)
 			if got.Reveal() != tt.want || connect.CodeOf(err) != tt.code || tt.code != "" && !strings.Contains(connect.MessageOf(err), tt.words) {
 				t.Errorf("Access = %q, %v, want %q, %s with %q", got.Reveal(), err, tt.want, tt.code, tt.words)
+			}
+			if want := map[bool]string{true: "10", false: "2"}[strings.HasSuffix(tt.version, "latest")]; err == nil && number != want {
+				t.Errorf("the version is %q, want %q", number, want)
 			}
 			if err != nil && strings.Contains(err.Error(), "very-secret") {
 				t.Errorf("the error holds the secret: %v", err)

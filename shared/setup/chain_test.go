@@ -306,7 +306,7 @@ func (c *chain) cloud() setup.Cloud {
 // login is a login that comes back from Google at this moment.
 func (c *chain) login(userID string) *connect.Login {
 	c.t.Helper()
-	l := connect.NewLogin(userID, "", connect.NewID(), "browser", time.Now())
+	l := connecttest.Login(c.t, userID, connect.NewID(), "browser", time.Now())
 	if err := c.store.CreateLogin(c.t.Context(), l); err != nil {
 		c.t.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func TestALoginThatIsBegunDuringADisconnectStands(t *testing.T) {
 			if m.String() != "before store UserLogins" {
 				return nil
 			}
-			l = connect.NewLogin("user-1", "", "state", "browser", time.Now())
+			l = connecttest.Login(t, "user-1", "state", "browser", time.Now())
 			return c.store.CreateLogin(ctx, l)
 		}
 		if _, err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,6 +43,10 @@ type Auth struct {
 // login returns the function that logs in, and whether it can be repeated.
 func (a Auth) login(client *api.Client) (login func(context.Context) (*api.Secret, error), again bool, err error) {
 	switch {
+	case a.RoleID != "" && a.SecretID == "":
+		return nil, false, errors.New("vault: the secret ID of the AppRole is required")
+	case a.Role != "" && a.ServiceAccount == "":
+		return nil, false, errors.New("vault: the service account of the role is required")
 	case a.Token != "":
 		return func(ctx context.Context) (*api.Secret, error) { return adopt(ctx, client, a.Token) }, false, nil
 	case a.RoleID != "":

@@ -83,3 +83,20 @@ func TestACertificateThatIsNotCheckedIsRefused(t *testing.T) {
 		t.Errorf("with VAULT_SKIP_VERIFY: %v, %v", v, err)
 	}
 }
+
+func TestNew_RefusesHalfALogin(t *testing.T) {
+	good := vault.Options{Address: "https://vault.example", Mount: "m", Auth: vault.Auth{Token: "t"}}
+	for name, spoil := range map[string]func(*vault.Options){
+		"address": func(o *vault.Options) { o.Address = "" }, "mount": func(o *vault.Options) { o.Mount = "" },
+		"login":           func(o *vault.Options) { o.Auth = vault.Auth{} },
+		"secret ID":       func(o *vault.Options) { o.Auth = vault.Auth{RoleID: "r"} },
+		"service account": func(o *vault.Options) { o.Auth = vault.Auth{Role: "r"} },
+	} {
+		o := good
+		spoil(&o)
+		if v, err := vault.New(o); err == nil {
+			t.Errorf("made a vault without its %s", name)
+			_ = v.Close()
+		}
+	}
+}

@@ -55,8 +55,12 @@ type Vault struct {
 var _ connect.Vault = (*Vault)(nil)
 
 // New returns a Vault. It makes no call: the login is made when it is first
-// used. Close it.
+// used. Close it. It refuses a missing address or mount, for which Vault's client
+// has defaults of its own, and half of what a login takes.
 func New(o Options) (*Vault, error) {
+	if o.Address == "" || o.Mount == "" {
+		return nil, errors.New("vault: address and mount are required")
+	}
 	config := api.DefaultConfig() // reads VAULT_CACERT and the like
 	if config.Error != nil {
 		return nil, fmt.Errorf("configure Vault client: %w", config.Error)

@@ -47,8 +47,8 @@ run "one_domain_with_the_contracts_paths" {
     error_message = "HTTPS only"
   }
   assert {
-    condition     = local.environments["login"].LOGIN_BINDING == "cookie" && output.redirect_uri == "https://connect.aurora.example.com/callback"
-    error_message = "on one domain the browser's cookie binds the login"
+    condition     = local.environments["login"].LOGIN_BINDING == "confirm" && output.redirect_uri == "https://connect.aurora.example.com/callback"
+    error_message = "a backend that calls login has no browser's cookie"
   }
   assert {
     condition     = !google_compute_backend_service.function["callback"].log_config[0].enable && google_compute_backend_service.function["status"].log_config[0].enable
@@ -57,6 +57,18 @@ run "one_domain_with_the_contracts_paths" {
   assert {
     condition     = length([for r in google_compute_security_policy.front[0].rule : r if r.action == "throttle"]) == 2
     error_message = "rates are limited"
+  }
+}
+
+run "users_who_call_themselves_are_bound_by_cookie" {
+  variables {
+    load_balancer = { domain = "connect.aurora.example.com" }
+    auth          = { mode = "oidc", issuer = "https://login.example.com", audience = ["frontend"] }
+  }
+
+  assert {
+    condition     = local.environments["login"].LOGIN_BINDING == "cookie"
+    error_message = "on one domain the browser's cookie binds the login"
   }
 }
 

@@ -64,6 +64,10 @@ run "functions_get_what_they_need" {
     error_message = "each function runs as an account of its own"
   }
   assert {
+    condition     = toset(keys(google_secret_manager_secret_iam_member.login_key)) == toset(["login", "callback"])
+    error_message = "login and callback, and no other function, read the login key"
+  }
+  assert {
     condition     = length(google_secret_manager_secret_iam_member.client_secret) == length([for a in local.accounts : a if a.tokens])
     error_message = "only accounts that renew users' tokens may read the client's secret"
   }

@@ -139,6 +139,16 @@ run "a_cookie_over_many_hosts" {
   command = plan
   variables {
     login_binding = "cookie"
+    auth          = { mode = "oidc", issuer = "https://login.example.com", audience = ["frontend"] }
+  }
+  expect_failures = [var.login_binding]
+}
+
+run "a_cookie_that_no_browser_gets" {
+  command = plan
+  variables {
+    login_binding = "cookie"
+    load_balancer = { domain = "connect.aurora.example.com" }
   }
   expect_failures = [var.login_binding]
 }

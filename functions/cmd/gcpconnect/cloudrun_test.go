@@ -45,6 +45,9 @@ func deployed(f functions.Function, google string) []string {
 		"AUTH=backend", "BACKEND_SERVICE_ACCOUNTS=" + backend, "BACKENDS=real", "GOOGLE_CLOUD_PROJECT=" + project,
 		"CLIENT_ID=id", "NEXT_PUBLIC_BACKEND_URL=" + backendURL, "FRONTURL=https://front.example/chat", "GOOGLE_ENDPOINT=" + google,
 	}
+	if f.Needs.LoginKey {
+		environment = append(environment, "LOGIN_KEY=bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=")
+	}
 	if f.Needs.Tokens {
 		environment = append(environment, "CLIENT_SECRET=very-secret", "VAULT_ADDR=https://vault.example", "VAULT_ROLE=gcpconnect", "VAULT_SERVICE_ACCOUNT="+f.Name+"@"+project+".iam.gserviceaccount.com")
 	}

@@ -49,8 +49,9 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context) error {
 	secrets := secretmanager.New()
+	defer func() { _ = secrets.Close() }() // the process ends
 	cfg, err := config.Read(ctx, config.Environment{Lookup: os.LookupEnv, Secret: secrets.Access, Functions: app.Functions()})
-	if err := errors.Join(err, secrets.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	log := telemetry.NewLogger(os.Stderr, cfg.LogLevel, cfg.Project)

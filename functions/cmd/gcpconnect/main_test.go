@@ -100,7 +100,7 @@ func unpack(image, root string) error {
 // environment is a good configuration with changes.
 func environment(changes ...string) []string {
 	return append([]string{
-		"CLIENT_ID=id", "CLIENT_SECRET=very-secret", "NEXT_PUBLIC_BACKEND_URL=https://backend.example", "FRONTURL=https://front.example/chat", "PORT=0",
+		"CLIENT_ID=id", "CLIENT_SECRET=very-secret", "LOGIN_KEY=bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL=https://backend.example", "FRONTURL=https://front.example/chat", "PORT=0",
 	}, changes...)
 }
 

@@ -28,6 +28,11 @@ output "client_secret" {
   value       = module.connector.client_secret
 }
 
+output "login_key" {
+  description = "The secret into which the login key goes."
+  value       = module.connector.login_key
+}
+
 output "platform_service_account" {
   description = "Aurora's account at customers."
   value       = module.connector.platform_service_account

@@ -8,7 +8,7 @@ variables {
   front_url               = "https://aurora.example.com/chat"
   backend_service_account = "backend@aurora-app.iam.gserviceaccount.com"
   vault_address           = "https://vault.example.com:8200"
-  vault_service_account   = "vault@aurora-vault.iam.gserviceaccount.com"
+  vault_service_account   = "vault-server@aurora-vault.iam.gserviceaccount.com"
 }
 
 run "first_without_an_image" {

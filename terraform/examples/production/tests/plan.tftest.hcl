@@ -9,9 +9,9 @@ variables {
   front_url                 = "https://aurora.example.com/chat"
   users_issuer              = "https://login.aurora.example.com"
   users_audience            = "frontend"
-  internal_service_accounts = ["chat@aurora-app.iam.gserviceaccount.com"]
+  internal_service_accounts = ["assistant@aurora-app.iam.gserviceaccount.com"]
   vault_address             = "https://vault.internal.example.com:8200"
-  vault_service_account     = "vault@aurora-vault.iam.gserviceaccount.com"
+  vault_service_account     = "vault-server@aurora-vault.iam.gserviceaccount.com"
   oncall_emails             = ["oncall@example.com"]
   billing_account           = "012345-6789AB-CDEF01"
   repository                = "projects/aurora-connector/locations/europe-west1/connections/github/repositories/gcpconnect"
