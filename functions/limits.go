@@ -18,7 +18,7 @@ import (
 // step's own deadline, with time to claim it before and to commit it after. A
 // server must wait longer before it cuts an answer off, and the queue longer
 // than that before it delivers a task again.
-const MaxTimeout = setup.Deadline + 15*time.Second
+const MaxTimeout = setup.MaxDeadline + 15*time.Second
 
 // Limits are what a function takes of a request, and how long it may work on
 // it. What is beyond them is refused before anything is done.

@@ -1,14 +1,20 @@
 package google
 
 import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/api/iam/v1"
 	"google.golang.org/api/iamcredentials/v1"
@@ -155,6 +161,48 @@ func TestImpersonation(t *testing.T) {
 	mustRefuse(t, err, refusal{Code: 401, Status: "UNAUTHENTICATED", Reason: "ACCOUNT_STATE_INVALID"})
 	must(user.iam.Projects.ServiceAccounts.Enable(a.Name, &iam.EnableServiceAccountRequest{}).Do())(t)
 	must(r.as(runner).mint(a.Email))(t)
+}
+
+// Fact (IAM Credentials): signJwt signs a JSON object whose exp is at most 12 hours
+// ahead, and the key's certificate is public.
+func TestSignJwt(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	user := r.as(demo)
+	a := must(user.create(shop, "connect-agent"))(t)
+	sign := func(as *view, payload string) (*iamcredentials.SignJwtResponse, error) {
+		return as.cred.Projects.ServiceAccounts.SignJwt("projects/-/serviceAccounts/"+a.Email, &iamcredentials.SignJwtRequest{Payload: payload}).Do()
+	}
+	_, err := sign(user, `{}`) // an owner may not
+	mustRefuse(t, err, refusal{403, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED", "Permission 'iam.serviceAccounts.signJwt' denied on resource (or it may not exist)."})
+	user.allow(t, a, "serviceAccount:"+runner)
+	now := r.clock.Now().Unix()
+	for payload, ok := range map[string]bool{
+		fmt.Sprintf(`{"sub":"x","exp":%d}`, now+60): true, `{"sub":"x"}`: true,
+		`[]`: false, `null`: false, `text`: false, fmt.Sprintf(`{"exp":%d}`, now-60): false, fmt.Sprintf(`{"exp":%d}`, now+13*3600): false,
+	} {
+		signed, err := sign(r.as(runner), payload)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", payload, err)
+		}
+		if !ok {
+			mustRefuse(t, err, refusal{Code: 400, Status: "INVALID_ARGUMENT"})
+			continue
+		}
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/service_accounts/v1/metadata/x509/"+a.Email, http.NoBody))
+		var certificates map[string]string
+		if err := json.Unmarshal(w.Body.Bytes(), &certificates); err != nil || certificates[signed.KeyId] == "" {
+			t.Fatalf("the key %s is not published: %d %s", signed.KeyId, w.Code, w.Body)
+		}
+		block, _ := pem.Decode([]byte(certificates[signed.KeyId]))
+		certificate := must(x509.ParseCertificate(block.Bytes))(t)
+		parsed := must(jwt.ParseSigned(signed.SignedJwt, []jose.SignatureAlgorithm{jose.RS256}))(t)
+		var claims map[string]any
+		if err := parsed.Claims(certificate.PublicKey, &claims); err != nil || claims["sub"] != "x" {
+			t.Errorf("signed %v, %v", claims, err)
+		}
+	}
 }
 
 // Fact (IAM): TokenCreator on a project lets its holder impersonate every

@@ -159,6 +159,8 @@ func callEveryMethod(t *testing.T, r *rig) {
 	must(accounts.Undelete("projects/-/serviceAccounts/"+made.UniqueId, &iam.UndeleteServiceAccountRequest{}).Do())(t)
 	must(user.cred.Projects.ServiceAccounts.GenerateAccessToken("projects/-/serviceAccounts/"+checkout, &iamcredentials.GenerateAccessTokenRequest{Scope: []string{cloudPlatform}, Lifetime: "60s"}).Do())(t)
 
+	must(user.cred.Projects.ServiceAccounts.SignJwt("projects/-/serviceAccounts/"+checkout, &iamcredentials.SignJwtRequest{Payload: `{"sub":"x"}`}).Do())(t)
+
 	must(user.org.Projects.Constraints.List(parent).Do())(t)
 	must(user.org.Projects.Policies.Create(parent, allowAll()).Do())(t)
 	_, err = user.org.Projects.Policies.Create(parent, allowAll()).Do()

@@ -103,6 +103,12 @@ type Config struct {
 
 	GiveUpAfter time.Duration `env:"SETUP_GIVE_UP_AFTER, default=1h"` // how long a setup that does not move is revived before it fails
 
+	// Timing of one execution of a step. Shorter than the defaults is for tests.
+	StepBudget     time.Duration `env:"STEP_BUDGET, default=60s"`     // how long a step starts new work
+	StepDeadline   time.Duration `env:"STEP_DEADLINE, default=80s"`   // when what it started is cut off; at most 80s
+	StepLease      time.Duration `env:"STEP_LEASE, default=90s"`      // how long an execution owns its setup; at most 90s
+	OperationGrace time.Duration `env:"OPERATION_GRACE, default=20s"` // how long an operation that enables APIs is given before its state is read
+
 	LogLevel slog.Level `env:"LOG_LEVEL, default=INFO"`
 	// Traces and metrics, by the variables that OpenTelemetry has for them.
 	TelemetryEndpoint string  `env:"OTEL_EXPORTER_OTLP_ENDPOINT"`        // base URL of a collector, or of Google's Telemetry API; empty: nowhere
@@ -385,8 +391,9 @@ func (c *Config) Settings() (setup.Settings, error) {
 		OrgPolicy:       c.UpdateOrgPolicies, IncludeSysProjects: c.IncludeSysProjects,
 		AutoProjects: c.MaxAutoProjects, MaxSelected: c.MaxSelected,
 		CheckInterval: c.VerifyInterval, MaxChecks: c.VerifyAttempts, GiveUpAfter: c.GiveUpAfter,
+		Timing: setup.Timing{Budget: c.StepBudget, Deadline: c.StepDeadline, Lease: c.StepLease, OperationGrace: c.OperationGrace},
 	}
-	var faults []error
+	faults := []error{s.Validate()}
 	roles := func(variable string, names []string, into *[]setup.Role) {
 		if len(names) == 0 {
 			return

@@ -95,7 +95,7 @@ func (r *Runner) Discover(ctx context.Context, body []byte, delivery Delivery) (
 		return fmt.Errorf("claim discovery of %s: %w", t.Project, err)
 	}
 
-	work, cancel := context.WithTimeout(ctx, Deadline)
+	work, cancel := context.WithTimeout(ctx, r.Settings.Deadline)
 	result := safely(func() error { return r.readResources(work, c, d) })
 	cancel()
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -196,7 +196,7 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 		case d.Attempt != t.Attempt:
 			return errBehind
 		}
-		d.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
+		d.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(r.Settings.Lease)}
 		d.Move(now)
 		return nil
 	})
@@ -209,7 +209,7 @@ func (r *Runner) claimDiscovery(ctx context.Context, t discoveryTask, holder str
 // readResources stores page after page of the project's resources until the
 // last one or until time is up, and notes in d how far it came.
 func (r *Runner) readResources(ctx context.Context, c *connect.Connection, d *connect.Discovery) error {
-	leaveAt := time.Now().Add(Budget)
+	leaveAt := time.Now().Add(r.Settings.Budget)
 	user := r.Google.As(r.Tokens.User(c.Tokens))
 	agent := r.Google.As(r.Tokens.Account(user, c.Tokens, c.Accounts.Agent))
 	if d.PageToken == "" || d.Counts == nil {

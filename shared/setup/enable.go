@@ -14,10 +14,6 @@ import (
 // (https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable).
 const maxBatchEnable = 20
 
-// operationGrace is how long an enabling operation is left alone: asking
-// earlier than this costs a call and never finds it done.
-const operationGrace = 20 * time.Second
-
 // stepEnable is where errors of enabling belong, also those that come to
 // light when verify-permissions settles the operations.
 const stepEnable = "enable-apis"

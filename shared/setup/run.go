@@ -49,7 +49,7 @@ func newRun(p *Parts, c *connect.Connection, s *connect.Setup, holder string, la
 		user:   p.Google.As(p.Tokens.User(c.Tokens)),
 		ledger: &ledger{store: p.Store, userID: s.UserID, setupID: s.ID, last: last, made: s.ChangesMade, stood: s.ChangesStood},
 		log:    log,
-		holder: holder, last: last, leaveAt: now.Add(Budget), savedAt: now,
+		holder: holder, last: last, leaveAt: now.Add(p.Settings.Budget), savedAt: now,
 	}
 }
 
@@ -100,7 +100,7 @@ func (r *Run) checkpoint(ctx context.Context) error {
 // save writes down what is done so far, and renews the lease.
 func (r *Run) save(ctx context.Context) error {
 	_, err := r.write(ctx, func(_ *connect.Connection, s *connect.Setup, now time.Time) {
-		s.Lease.ExpiresAt = now.Add(lease)
+		s.Lease.ExpiresAt = now.Add(r.Settings.Lease)
 	})
 	return err
 }

@@ -129,7 +129,7 @@ func (r *Runner) claim(ctx context.Context, t Task, holder string) (*connect.Con
 			return errBusy
 		}
 		s.State = connect.StateRunning
-		s.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(lease)}
+		s.Lease = connect.Lease{Holder: holder, ExpiresAt: now.Add(r.Settings.Lease)}
 		s.Progress = max(s.Progress, stepOf(s).Progress)
 		begin(s, now)
 		s.Move(now)
@@ -270,7 +270,7 @@ func retryable(err error) bool {
 
 // execute runs the step under its deadline. A panic is an error like another.
 func (r *Run) execute(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, Deadline)
+	ctx, cancel := context.WithTimeout(ctx, r.Settings.Deadline)
 	defer cancel()
 	step := stepOf(r.Setup)
 	if step.writes && r.Setup.Kind == connect.KindSetup {

@@ -18,7 +18,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -34,20 +33,6 @@ type Parts struct {
 	Log      *slog.Logger
 	Measures *Measures // nil: none
 }
-
-// Timing of one execution of a step. The queue must allow more time for a
-// task than lease, and its retries must last longer than lease, so that a
-// delivery that finds a dead holder's lease lives to see it expire.
-const (
-	// Budget is how long a step begins new work before it leaves the rest to
-	// the next task.
-	Budget = 60 * time.Second
-	// Deadline is when what a step began is cut off.
-	Deadline = 80 * time.Second
-	// lease is longer than Deadline: an execution has ended before another
-	// one may begin.
-	lease = 90 * time.Second
-)
 
 // concurrency is how many projects a step works on at once.
 const concurrency = 32

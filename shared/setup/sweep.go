@@ -32,7 +32,7 @@ const sweepPatience = time.Minute
 // It may run many times at once: everything it does may be repeated. One
 // record's trouble does not keep it from the others; the error joins all.
 func (s *Service) Sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, Deadline)
+	ctx, cancel := context.WithTimeout(ctx, s.Settings.Deadline)
 	defer cancel()
 	now := time.Now()
 	setups, err := s.Store.StalledSetups(ctx, now, sweepPage)

@@ -178,7 +178,7 @@ const clockSkew = time.Minute
 func setBy(c connect.Change, own OrgPolicy) bool {
 	latest := c.DoneAt
 	if latest.IsZero() { // it is not known to be done; no call lasts longer than this
-		latest = c.PlannedAt.Add(Deadline)
+		latest = c.PlannedAt.Add(MaxDeadline)
 	}
 	return own.UpdatedAt.IsZero() || own.UpdatedAt.After(c.PlannedAt.Add(-clockSkew)) && own.UpdatedAt.Before(latest.Add(clockSkew))
 }
