@@ -146,9 +146,17 @@ func testEarlierConnection(t *testing.T, s *store.Store, raw *firestore.Client) 
 
 func TestDatabaseThatIsDown(t *testing.T) {
 	t.Parallel()
-	s, _ := open(t, "127.0.0.1:1")
+	s, err := store.New(t.Context(), store.Options{Project: "test", Emulator: "127.0.0.1:1", Timeout: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	began := time.Now()
-	_, err := s.Connection(t.Context(), "user")
+	_, err = s.Connection(t.Context(), "user")
 	if connect.CodeOf(err) != connect.Unavailable {
 		t.Errorf("reading failed with %v, want Unavailable", err)
 	}
