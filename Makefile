@@ -58,7 +58,7 @@ bench: ## measure setups beside the least possible, own overhead, requests a sec
 	go test -run='^$$' -bench=. -benchtime=200x ./emulators/google
 
 load: ## put the system under load over the real services, and measure (a quarter of an hour; PROFILE=file of the functions)
-	go test -count=1 -v -timeout 45m -run TestLoad ./emulators/load -args -full -profile=$(PROFILE)
+	go run ./emulators/load -profile=$(PROFILE)
 
 soak: ## both at length: random schedules from a SEED that it prints, then the load (half an hour)
 	@seed=$(SEED); if [ "$$seed" = 0 ]; then seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); fi; \

@@ -45,7 +45,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/secretmanager":    {nil, []string{"cloud.google.com/go/secretmanager", "google.golang.org/grpc"}},
 	"emulators/tasks":            {nil, []string{"cloud.google.com/go/cloudtasks", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "golang.org/x/time"}},
 	"emulators/tasks/cmd/tasks":  {[]string{"emulators/tasks", "emulators/google"}, []string{"cloud.google.com/go/cloudtasks"}},
-	"emulators/load":             {nil, nil},
+	"emulators/load":             {[]string{"emulators/demo", "emulators/google", "emulators/parts", "emulators/stack", "functions/app", "shared/config", "shared/telemetry"}, nil},
 	"emulators/bench":            {[]string{"emulators/demo", "emulators/google", "emulators/parts", "emulators/stack", "functions", "shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "golang.org/x/sync", "google.golang.org/api/option", "google.golang.org/grpc"}},
 	"emulators/demo":             {[]string{"emulators/stack"}, nil},
 	"emulators/google":           {nil, []string{"github.com/go-jose/go-jose"}},

@@ -212,5 +212,6 @@ func (y *system) restart(ctx context.Context, n int) (task string, err error) {
 	var started struct {
 		TaskID string `json:"task_id"`
 	}
-	return started.TaskID, answer.Decode(&started)
+	err = answer.Decode(&started)
+	return started.TaskID, err
 }

@@ -1,4 +1,4 @@
-package load
+package main
 
 import (
 	"bufio"
@@ -16,12 +16,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 
 	"gcpconnect/functions/app"
@@ -29,29 +29,18 @@ import (
 	"gcpconnect/shared/telemetry"
 )
 
-// mark is in the environment of the test's own program where it is to be the
-// functions.
-const mark = "LOAD_SERVES_FUNCTIONS"
+// functionsMark is in the environment of this program if it is to be the functions.
+const functionsMark = "LOAD_SERVES_FUNCTIONS"
 
-func TestMain(m *testing.M) {
-	if _, ok := os.LookupEnv(mark); !ok {
-		os.Exit(m.Run())
-	}
-	if err := serve(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// where is the line that the functions' process prints when it serves.
+// where is the line that the functions' process prints when it is ready.
 type where struct {
 	Functions string // URL
 	Inspect   string // URL of /memory and /debug/pprof/
 }
 
-// serve is the program gcpconnect with two more: who can look into it, and that
-// it ends with its parent.
-func serve() error {
+// serveFunctions is the program gcpconnect with two additions: it serves profiles and the memory that
+// it holds, and it exits when its parent does.
+func serveFunctions() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	go func() { // the parent holds the other end
@@ -73,7 +62,7 @@ func serve() error {
 		return err
 	}
 	inspect := http.NewServeMux()
-	inspect.HandleFunc("/memory", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(look()) })
+	inspect.HandleFunc("/memory", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(currentMemory()) })
 	inspect.HandleFunc("/debug/pprof/", pprof.Index)
 	inspect.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	var servers []*http.Server
@@ -101,20 +90,21 @@ func serve() error {
 	return errors.Join(servers[0].Shutdown(ctx), a.Close(ctx))
 }
 
-// memory is what the functions' process holds.
+// memory is the use of memory and processor of a process.
 type memory struct {
-	Heap       uint64 // bytes that are alive after a collection
+	Heap       uint64 // bytes that are in use after a collection
 	Goroutines int
 	Resident   uint64 // bytes
 	CPU        time.Duration
 }
 
-func look() memory {
+// currentMemory returns the memory of this process.
+func currentMemory() memory {
 	runtime.GC()
 	runtime.GC() // what the first one finalized
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
-	m := memory{Heap: stats.HeapAlloc, Goroutines: runtime.NumGoroutine(), CPU: spent()}
+	m := memory{Heap: stats.HeapAlloc, Goroutines: runtime.NumGoroutine(), CPU: processorTime()}
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		pages, _ := strconv.ParseUint(strings.Fields(string(statm))[1], 10, 64)
 		m.Resident = pages * uint64(os.Getpagesize())
@@ -122,8 +112,8 @@ func look() memory {
 	return m
 }
 
-// spent is the processor time that this process has used.
-func spent() time.Duration {
+// processorTime returns the processor time that this process has used.
+func processorTime() time.Duration {
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
 		return 0
@@ -133,52 +123,55 @@ func spent() time.Duration {
 
 // process is the functions in a process of their own, which can be replaced.
 type process struct {
-	t           *testing.T
 	environment []string
 	log         *os.File
 	transport   *http.Transport
 
 	at    atomic.Pointer[where]
 	cmd   *exec.Cmd
-	hold  io.Closer
+	hold  io.Closer // the process exits when this is closed
 	ended chan error
 }
 
-// newProcess returns one that is started by stack.Options.Elsewhere.
-func newProcess(t *testing.T) *process {
-	t.Helper()
-	log, err := os.Create(t.TempDir() + "/functions.log")
+// newProcess returns a process that stack.Options.Elsewhere starts. Its log is in a folder.
+func newProcess(dir string) (*process, error) {
+	log, err := os.Create(filepath.Join(dir, "functions.log")) //nolint:gosec // a folder of this run
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 1000}
-	p := &process{t: t, log: log, transport: transport}
-	t.Cleanup(func() {
-		if p.cmd != nil {
-			_ = p.hold.Close() // which ends it
-			<-p.ended
-		}
-		transport.CloseIdleConnections()
-		_ = log.Close()
-		if t.Failed() {
-			t.Logf("the functions' log ends with:\n%s", tail(log.Name()))
-		}
-	})
-	return p
+	return &process{log: log, transport: &http.Transport{MaxIdleConnsPerHost: 1000}}, nil
 }
 
-func tail(file string) string {
-	content, _ := os.ReadFile(file)
+// stop ends the process.
+func (p *process) stop() {
+	if p.cmd != nil {
+		_ = p.hold.Close()
+		<-p.ended
+	}
+	p.transport.CloseIdleConnections()
+	_ = p.log.Close()
+}
+
+// tail returns the end of the log.
+func (p *process) tail() string {
+	content, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return err.Error()
+	}
 	return string(content[max(0, len(content)-20_000):])
 }
 
-// elsewhere starts the process and returns what leads to it, whichever it is.
-func (p *process) elsewhere(_ context.Context, environment map[string]string) (http.Handler, error) {
-	p.environment = []string{mark + "=1", "LOG_LEVEL=WARN"}
+// elsewhere starts the process and returns a handler that leads to it, and to its successors.
+func (p *process) elsewhere(
+	ctx context.Context, environment map[string]string,
+) (http.Handler, error) {
+	p.environment = []string{functionsMark + "=1", "LOG_LEVEL=WARN"}
 	for variable, value := range environment {
 		p.environment = append(p.environment, variable+"="+value)
 	}
-	p.start()
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
 	return &httputil.ReverseProxy{
 		Transport: p.transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -186,74 +179,75 @@ func (p *process) elsewhere(_ context.Context, environment map[string]string) (h
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { // as Cloud Run says it
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { // as Cloud Run does
 			w.Header().Set("Retry-After", "1")
 			w.WriteHeader(http.StatusServiceUnavailable)
 		},
 	}, nil
 }
 
-// start starts the process and waits until it serves.
-func (p *process) start() {
-	p.t.Helper()
-	p.cmd = exec.CommandContext(context.WithoutCancel(p.t.Context()), os.Args[0])
-	p.cmd.Env, p.cmd.Stderr = p.environment, p.log
-	hold, err := p.cmd.StdinPipe()
+// start starts the process and waits until it is ready.
+func (p *process) start(ctx context.Context) error {
+	program, err := os.Executable()
 	if err != nil {
-		p.t.Fatal(err)
+		return err
 	}
-	out, err := p.cmd.StdoutPipe()
+	// stop ends it, also after ctx has ended.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program) //nolint:gosec // this program
+	cmd.Env, cmd.Stderr = p.environment, p.log
+	hold, err := cmd.StdinPipe()
 	if err != nil {
-		p.t.Fatal(err)
+		return err
 	}
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
 	}
-	p.hold, p.ended = hold, make(chan error, 1)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	p.cmd, p.hold, p.ended = cmd, hold, ended
 	line, err := bufio.NewReader(out).ReadBytes('\n')
+	go func() { ended <- cmd.Wait() }()
 	at := new(where)
 	if err := errors.Join(err, json.Unmarshal(line, at)); err != nil {
-		p.t.Fatalf("the functions do not start: %v\n%s", err, tail(p.log.Name()))
+		return fmt.Errorf("the functions do not start: %w\n%s", err, p.tail())
 	}
 	p.at.Store(at)
-	cmd, ended := p.cmd, p.ended
-	go func() { ended <- cmd.Wait() }()
+	return nil
 }
 
 // replace ends the process with a signal and starts another.
-func (p *process) replace(s syscall.Signal) {
-	p.t.Helper()
+func (p *process) replace(ctx context.Context, s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
+		return err
 	}
 	<-p.ended
-	p.start()
+	return p.start(ctx)
 }
 
-// memory asks what the process holds, without the connections that are idle.
-func (p *process) memory() memory {
-	p.t.Helper()
+// memory returns what the process holds without idle connections.
+func (p *process) memory(ctx context.Context) (memory, error) {
 	p.transport.CloseIdleConnections()
 	var m memory
-	content := p.get("/memory")
-	if err := json.Unmarshal(content, &m); err != nil {
-		p.t.Fatal(err)
+	content, err := p.get(ctx, "/memory")
+	if err != nil {
+		return m, err
 	}
-	return m
+	return m, json.Unmarshal(content, &m)
 }
 
-// get asks the process about itself.
-func (p *process) get(path string) []byte {
-	p.t.Helper()
-	response, err := http.Get(p.at.Load().Inspect + path)
+// get reads from the process's own pages.
+func (p *process) get(ctx context.Context, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.at.Load().Inspect+path, http.NoBody)
 	if err != nil {
-		p.t.Error(err)
-		return nil
+		return nil, err
 	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		p.t.Error(err)
+		return nil, err
 	}
-	return content
+	defer func() { _ = response.Body.Close() }()
+	return io.ReadAll(response.Body)
 }
