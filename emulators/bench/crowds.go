@@ -103,7 +103,8 @@ func (c crowd) measure(ctx context.Context) (m Crowd, err error) {
 		return m, err
 	}
 	slices.Sort(durations)
-	m = Crowd{What: c.what, Users: c.users, Projects: c.projects, Calls: y.Google.CallCounts().Total}
+	m = Crowd{What: c.what, Users: c.users, Projects: c.projects}
+	m.Calls = y.Google.CallCounts().Total
 	m.P50 = percentile(durations, 0.5).Seconds()
 	m.P99 = percentile(durations, 0.99).Seconds()
 	m.Longest = percentile(durations, 1).Seconds()
@@ -116,7 +117,9 @@ func (c crowd) measure(ctx context.Context) (m Crowd, err error) {
 }
 
 // connectUser connects a user with n projects and returns how long that takes.
-func connectUser(ctx context.Context, user *demo.User, account string, n int) (time.Duration, error) {
+func connectUser(
+	ctx context.Context, user *demo.User, account string, n int,
+) (time.Duration, error) {
 	began := time.Now()
 	task, err := login(ctx, user, account)
 	if err != nil {

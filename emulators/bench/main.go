@@ -3,7 +3,8 @@
 //	go run ./emulators/bench                    measure everything (a quarter of an hour)
 //	go run ./emulators/bench -only coldstart    measure one part
 //
-// The figures depend on the machine. Leave it alone meanwhile. README.md says what is measured.
+// The figures depend on the machine, which should do nothing else meanwhile. README.md describes
+// what is measured.
 package main
 
 import (
@@ -42,7 +43,7 @@ type part struct {
 	measure  func(b *bench, ctx context.Context) error
 }
 
-// parts lists the parts in the order in which they run.
+// allParts returns the parts in the order in which they run.
 func allParts() []part {
 	return []part{
 		{"coldstart", false, (*bench).measureColdStarts},
@@ -110,8 +111,8 @@ type bench struct {
 	services services
 }
 
-// measure measures the chosen parts. A part whose services are not installed is left out, and the
-// report names it.
+// measure measures the chosen parts. The report names the parts that are left out, because they
+// were not chosen or their services are not installed.
 func (b *bench) measure(ctx context.Context, chosen []part, stderr io.Writer) error {
 	for _, p := range allParts() {
 		if !slices.ContainsFunc(chosen, func(c part) bool { return c.name == p.name }) {

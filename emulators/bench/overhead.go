@@ -160,7 +160,8 @@ func (y *system) awaitDiscovery(ctx context.Context, resources int) error {
 // the milliseconds of processor time of a project. If the environment names a Firestore, it makes
 // the transactions and writes of state too.
 func (b *bench) measureLibraries(
-	ctx context.Context, n int, counts google.Counts, state stack.Counts, environment map[string]string,
+	ctx context.Context, n int,
+	counts google.Counts, state stack.Counts, environment map[string]string,
 ) (float64, error) {
 	program, err := b.build(ctx, callsProgram)
 	if err != nil {

@@ -222,7 +222,8 @@ func measureCalls(
 
 // pause pauses a queue of a Cloud Tasks emulator.
 func pause(ctx context.Context, emulator, queue string) error {
-	client, err := cloudtasks.NewClient(ctx, option.WithEndpoint(emulator), option.WithoutAuthentication(),
+	client, err := cloudtasks.NewClient(ctx,
+		option.WithEndpoint(emulator), option.WithoutAuthentication(),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
 	if err != nil {
 		return fmt.Errorf("reach the Cloud Tasks emulator: %w", err)

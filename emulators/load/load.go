@@ -47,7 +47,9 @@ func (l *load) problem(format string, args ...any) {
 }
 
 // run starts the system over the services, puts it under load and returns all problems.
-func (l *load) run(ctx context.Context, firestore *parts.Firestore, vault *parts.Vault) (err error) {
+func (l *load) run(
+	ctx context.Context, firestore *parts.Firestore, vault *parts.Vault,
+) (err error) {
 	if l.functions, err = newProcess(l.dir); err != nil {
 		return err
 	}
@@ -108,10 +110,11 @@ const comeBack = "503, come back"
 
 // describe returns the status of an answer as it is counted.
 func describe(response *http.Response) string {
-	if response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
+	status := response.StatusCode
+	if status == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "" {
 		return comeBack
 	}
-	return fmt.Sprint(response.StatusCode)
+	return fmt.Sprint(status)
 }
 
 // answers counts what users are answered.

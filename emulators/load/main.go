@@ -51,7 +51,8 @@ func main() {
 func run(ctx context.Context, args []string, out, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	profile := flags.String("profile", "", "`file` for a CPU profile of the functions while they are polled")
+	profile := flags.String("profile", "",
+		"`file` for a CPU profile of the functions while they are polled")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -38,8 +38,8 @@ type where struct {
 	Inspect   string // URL of /memory and /debug/pprof/
 }
 
-// serveFunctions is the program gcpconnect with two additions: it serves profiles and the memory that
-// it holds, and it exits when its parent does.
+// serveFunctions is the program gcpconnect with two additions: it serves profiles and the memory
+// that it holds, and it exits when its parent does.
 func serveFunctions() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -62,7 +62,9 @@ func serveFunctions() error {
 		return err
 	}
 	inspect := http.NewServeMux()
-	inspect.HandleFunc("/memory", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(currentMemory()) })
+	inspect.HandleFunc("/memory", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(currentMemory())
+	})
 	inspect.HandleFunc("/debug/pprof/", pprof.Index)
 	inspect.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	var servers []*http.Server

@@ -42,7 +42,7 @@ func large() size {
 	return n
 }
 
-// small is a load of a few seconds. Google takes next to no time, and all APIs are enabled, because an
+// small is a load of a few seconds. Google takes next to no time. All APIs are enabled, because an
 // operation is not polled for 10 s. The process is terminated and not killed, because a lease that
 // a killed process leaves takes 90 s to expire.
 func small() size {
@@ -67,8 +67,8 @@ const ownerEmail = "owner@example.com"
 
 func email(user int) string { return fmt.Sprintf("user-%03d@example.com", user) }
 
-// newScenario returns a Google in which each user has one project and one user has many. These APIs
-// are enabled in all of them.
+// newScenario returns a Google in which each user has one project and one user has many. These
+// APIs are enabled in all of them.
 func (n size) newScenario(apis []string) *google.Scenario {
 	s := &google.Scenario{
 		Clients: []google.Client{{
