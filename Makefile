@@ -54,12 +54,11 @@ fuzz: ## fuzz every parser of outside input (FUZZTIME=30s each)
 
 BENCH ?= dist/bench.json
 bench: ## measure setups beside the least possible, own overhead, requests a second, cold starts and cost (JSON in BENCH)
-	mkdir -p $(dir $(BENCH))
-	go test -count=1 -v -timeout 30m -run '^TestMeasure$$' ./emulators/stack -args -measure=$(abspath $(BENCH))
+	go run ./emulators/bench -json $(BENCH)
 	go test -run='^$$' -bench=. -benchtime=200x ./emulators/google
 
 load: ## put the system under load over the real services, and measure (a quarter of an hour; PROFILE=file of the functions)
-	go test -count=1 -v -timeout 45m -run TestLoad ./emulators/load -args -full -profile=$(PROFILE)
+	go run ./emulators/load -profile=$(PROFILE)
 
 # 0: another one each time
 SEED ?= 0
