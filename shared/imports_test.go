@@ -44,7 +44,6 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/console":          {[]string{"emulators/google"}, nil},
 	"emulators/secretmanager":    {nil, []string{"cloud.google.com/go/secretmanager", "google.golang.org/grpc"}},
 	"emulators/tasks":            {nil, []string{"cloud.google.com/go/cloudtasks", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "golang.org/x/time"}},
-	"emulators/tasks/cmd/tasks":  {[]string{"emulators/tasks", "emulators/google"}, []string{"cloud.google.com/go/cloudtasks"}},
 	"emulators/load":             {nil, nil},
 	"emulators/demo":             {[]string{"emulators/stack"}, nil},
 	"emulators/google":           {nil, []string{"github.com/go-jose/go-jose"}},
