@@ -238,7 +238,7 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			Store: hook.Store(c.store), Queue: hook.Queue(c.queue), Google: cloud,
 			Tokens: setup.NewCredentials(hook.Vault(c.vault), c.consent, nil, slog.New(slog.DiscardHandler)),
 			Settings: setup.Settings{
-				Timing: setup.DefaultTiming(),
+				Timing:     setup.DefaultTiming(),
 				AgentRoles: setup.DefaultAgentRoles(), AskRoles: setup.DefaultAskRoles(), OrgPolicy: true,
 				AutoProjects: 5, MaxSelected: 100, CheckInterval: 30 * time.Second, MaxChecks: 3, GiveUpAfter: time.Hour,
 			},
