@@ -157,7 +157,11 @@ func (s *Service) lookLast(ctx context.Context, c *connect.Connection, skip bool
 		if err = r.lookAgain(looking); err == nil {
 			err = r.revokeGrant(looking, grant)
 		}
-		if err != nil && !r.last && (retryable(err) || errors.As(err, new(later))) {
+		switch {
+		case err == nil, r.last:
+		case errors.As(err, new(later)):
+			return errNotYet
+		case retryable(err):
 			return err // the next sweep looks
 		}
 	}

@@ -105,7 +105,7 @@ func (u *undoing) projectBindings(ctx context.Context) error {
 func (u *undoing) accountBindings(ctx context.Context) error {
 	var accounts []string
 	for _, c := range u.of(connect.ChangeAddBinding) {
-		if c.Target != u.p.ID && !u.made(c.Target) && !slices.Contains(accounts, c.Target) {
+		if c.Target != u.p.ID && (u.again || !u.made(c.Target)) && !slices.Contains(accounts, c.Target) {
 			accounts = append(accounts, c.Target)
 		}
 	}
@@ -191,7 +191,7 @@ func setBy(c connect.Change, own OrgPolicy) bool {
 // disableAccounts disables again what was there disabled.
 func (u *undoing) disableAccounts(ctx context.Context) error {
 	for _, c := range u.of(connect.ChangeEnableAccount) {
-		if u.made(c.Target) {
+		if u.made(c.Target) && !u.again {
 			continue
 		}
 		if err := u.r.user.DisableAccount(ctx, u.p.ID, c.Target); err != nil && connect.CodeOf(err) != connect.NotFound {
