@@ -65,7 +65,7 @@ func (b *bench) serve(
 	}
 	s := &server{url: "http://" + address}
 	// stop ends the program, also after ctx has ended.
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program) //nolint:gosec // built by build
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program)
 	s.cmd.Env, s.cmd.Stderr = []string{"PORT=" + port, "HOME=" + b.dir}, &s.logs
 	for name, value := range environment {
 		s.cmd.Env = append(s.cmd.Env, name+"="+value)

@@ -109,7 +109,7 @@ func currentMemory() memory {
 	m := memory{Heap: stats.HeapAlloc, Goroutines: runtime.NumGoroutine(), CPU: processorTime()}
 	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
 		pages, _ := strconv.ParseUint(strings.Fields(string(statm))[1], 10, 64)
-		m.Resident = pages * uint64(os.Getpagesize())
+		m.Resident = pages * uint64(os.Getpagesize()) //nolint:gosec // not negative
 	}
 	return m
 }
@@ -131,8 +131,8 @@ type process struct {
 
 	at    atomic.Pointer[where]
 	cmd   *exec.Cmd
-	hold  io.Closer // the process exits when this is closed
-	ended chan error
+	hold  io.Closer     // the process exits when this is closed
+	ended chan struct{} // closed when it has exited
 }
 
 // newProcess returns a process that stack.Options.Elsewhere starts. Its log is in a folder.
@@ -208,10 +208,13 @@ func (p *process) start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	p.cmd, p.hold, p.ended = cmd, hold, ended
 	line, err := bufio.NewReader(out).ReadBytes('\n')
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		_ = cmd.Wait() // how it exited is in its log
+		close(ended)
+	}()
 	at := new(where)
 	if err := errors.Join(err, json.Unmarshal(line, at)); err != nil {
 		return fmt.Errorf("the functions do not start: %w\n%s", err, p.tail())
