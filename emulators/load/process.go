@@ -131,7 +131,7 @@ type process struct {
 
 	at    atomic.Pointer[where]
 	cmd   *exec.Cmd
-	hold  io.Closer // the process exits when this is closed
+	hold  io.Closer     // the process exits when this is closed
 	ended chan struct{} // closed when it has exited
 }
 
