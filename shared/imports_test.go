@@ -52,7 +52,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/parts":            {[]string{"shared/connect"}, nil},
 	"emulators/parts/partstest":  {[]string{"emulators/parts"}, nil},
 	"emulators/stack":            {everything, everything},
-	"emulators/deployment":       {[]string{"emulators/google", "emulators/parts", "emulators/secretmanager", "emulators/tasks"}, []string{"github.com/hashicorp/vault/api"}},
+	"emulators/deployment":       {[]string{"emulators/google", "emulators/parts", "emulators/secretmanager", "emulators/tasks"}, []string{"cloud.google.com/go/cloudtasks", "github.com/hashicorp/vault/api"}},
 	"terraform":                  {nil, nil}, // tests alone
 }
 
