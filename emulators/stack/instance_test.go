@@ -24,6 +24,7 @@ import (
 	"gcpconnect/functions/app"
 	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/config"
+	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
 )
 
@@ -194,9 +195,7 @@ func serveInstance(encoded string) error {
 	hook := connecttest.Hook(f.meet)
 	backends.Store, backends.Vault, backends.Queue = hook.Store(backends.Store), hook.Vault(backends.Vault), hook.Queue(backends.Queue)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	// The program checks the time before this transport, and nothing does after it:
-	// a request that is held up here leaves, however late it is.
-	a, err := app.New(cfg, backends, hook.Transport(&http.Transport{MaxIdleConnsPerHost: 32}), log)
+	a, err := app.New(cfg, backends, hook.Transport(late{&http.Transport{MaxIdleConnsPerHost: 32}}), log)
 	if err != nil {
 		return err
 	}
@@ -213,6 +212,17 @@ func serveInstance(encoded string) error {
 		return err
 	}
 	return (&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}).Serve(listener)
+}
+
+// late sends a request that became overdue on the way through the transport. The
+// program has checked its time before, and cannot call it back.
+type late struct{ next http.RoundTripper }
+
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	if connect.Overdue(r.Context()) != nil {
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	}
+	return l.next.RoundTrip(r)
 }
 
 // instance is a running process of the program.
