@@ -32,8 +32,10 @@ const (
 	// lookPatience is how long after LookAt the sweep tries to look. The tokens are
 	// released then in any case.
 	lookPatience = 5 * time.Minute
-	// lookTime bounds one look of the sweep. A setup that is made meanwhile waits.
-	lookTime = 30 * time.Second
+	// lookTime bounds one look of the sweep, and lookLease keeps other sweeps, and
+	// setups that are made meanwhile, from beginning.
+	lookTime  = 20 * time.Second
+	lookLease = 30 * time.Second
 	// accessLifetime is how long Google accepts an access token. A request that
 	// arrives later is refused
 	// (https://developers.google.com/identity/protocols/oauth2#expiration).
@@ -137,7 +139,7 @@ func (s *Service) lookLast(ctx context.Context, c *connect.Connection, skip bool
 		}
 		removal = current.Clone()
 		if !skip { // a setup that is made from here on begins after the look
-			now.WaitUntil(began.Add(lookTime))
+			now.WaitUntil(began.Add(min(lookLease, s.Settings.Lease)))
 		}
 		return nil, nil
 	})
@@ -152,7 +154,7 @@ func (s *Service) lookLast(ctx context.Context, c *connect.Connection, skip bool
 	r.lastLook, r.savedAt = true, began.Add(time.Hour)
 	err = errSkipped
 	if !skip {
-		looking, cancel := context.WithDeadline(ctx, began.Add(lookTime))
+		looking, cancel := context.WithDeadline(ctx, began.Add(min(lookTime, s.Settings.Deadline)))
 		defer cancel()
 		if err = r.lookAgain(looking); err == nil {
 			err = r.revokeGrant(looking, grant)
