@@ -10,7 +10,6 @@ package vault
 
 import (
 	"context"
-	_ "embed" // policy.hcl
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,12 +20,6 @@ import (
 
 	"gcpconnect/shared/connect"
 )
-
-// Policy is what the program's Vault token must be allowed, for the default
-// mount.
-//
-//go:embed policy.hcl
-var Policy string
 
 // folder is where tokens are below the mount.
 const folder = "tokens/"
