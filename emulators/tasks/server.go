@@ -67,13 +67,9 @@ func NewServer(opts Options) (*Server, error) {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	s := &Server{opts: opts, client: &client, grpc: grpc.NewServer(), queues: map[string]*queue{}, still: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.Register(s.grpc)
+	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s)
 	return s, nil
 }
-
-// Register has another gRPC server serve calls too. Whoever calls it stops that
-// server before Close.
-func (s *Server) Register(r grpc.ServiceRegistrar) { cloudtaskspb.RegisterCloudTasksServer(r, s) }
 
 // Serve serves calls until Close.
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }

@@ -1,3 +1,5 @@
+// Vault's core stays at 1.14.1, of the last releases under the Mozilla Public
+// License. The other versions are those that this release was built with.
 module gcpconnect/emulators/vault
 
 go 1.24

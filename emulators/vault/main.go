@@ -34,6 +34,9 @@ import (
 	"github.com/hashicorp/vault/vault"
 )
 
+// mount is where the key-value store is.
+const mount = "gcpconnect"
+
 // ready is what the program prints.
 type ready struct {
 	Address   string `json:"address"`
@@ -55,7 +58,6 @@ func main() {
 func run(ctx context.Context) error {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve on")
 	policy := flag.String("policy", "", "`file` with the connector's policy")
-	mount := flag.String("mount", "gcpconnect", "where the key-value store is")
 	flag.Parse()
 	rules, err := os.ReadFile(*policy)
 	if err != nil {
@@ -75,7 +77,7 @@ func run(ctx context.Context) error {
 	go func() { served <- server.Serve(listener) }()
 	out, err := open(ctx, core, "http://"+listener.Addr().String())
 	if err == nil {
-		err = furnish(ctx, out, string(rules), *mount)
+		err = furnish(ctx, out, string(rules))
 	}
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(out)
@@ -149,7 +151,7 @@ func clientOf(out *ready) (*api.Client, error) {
 
 // furnish mounts what production has: a key-value store that keeps one version
 // and insists on check-and-set, the policy, and the ways to log in.
-func furnish(ctx context.Context, out *ready, policy, mount string) error {
+func furnish(ctx context.Context, out *ready, policy string) error {
 	client, err := clientOf(out)
 	if err != nil {
 		return err

@@ -16,14 +16,14 @@
 // one document that rests on another holds until the first is written
 // (https://cloud.google.com/firestore/docs/transaction-data-contention).
 //
-// Indexes, TTL policies and index exemptions are in indexes.json, which
-// deployments apply; a test holds every query against it.
+// Indexes, TTL policies and index exemptions are in indexes.json, in the format of
+// firestore.indexes.json (https://firebase.google.com/docs/reference/firestore/indexes).
+// Deployments apply them; a test holds every query against them.
 package firestore
 
 import (
 	"cmp"
 	"context"
-	_ "embed" // indexes.json
 	"errors"
 	"fmt"
 	"strings"
@@ -36,13 +36,6 @@ import (
 
 	"gcpconnect/shared/connect"
 )
-
-// Indexes are the composite indexes that the queries need, the TTL policies
-// and the index exemptions, in the format of firestore.indexes.json
-// (https://firebase.google.com/docs/reference/firestore/indexes).
-//
-//go:embed indexes.json
-var Indexes []byte
 
 // defaultTimeout is Options.Timeout unless it is set.
 const defaultTimeout = 10 * time.Second

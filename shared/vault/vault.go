@@ -11,7 +11,6 @@ package vault
 import (
 	"cmp"
 	"context"
-	_ "embed" // policy.hcl
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,12 +21,6 @@ import (
 
 	"gcpconnect/shared/connect"
 )
-
-// Policy is what the program's Vault token must be allowed, for the default
-// mount.
-//
-//go:embed policy.hcl
-var Policy string
 
 // folder is where tokens are below the mount.
 const folder = "tokens/"

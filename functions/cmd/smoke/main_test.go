@@ -34,7 +34,7 @@ type deployment struct {
 func deploy(t *testing.T) *deployment {
 	t.Helper()
 	variables := map[string]string{
-		"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "NEXT_PUBLIC_BACKEND_URL": "https://" + domain, "FRONTURL": "https://front.example/",
+		"CLIENT_ID": "id", "CLIENT_SECRET": "secret", "LOGIN_KEY": "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL": "https://" + domain, "FRONTURL": "https://front.example/",
 		"AUTH": "backend", "BACKEND_SERVICE_ACCOUNTS": "backend@p.iam.gserviceaccount.com", "BACKENDS": "real", "GOOGLE_CLOUD_PROJECT": "p",
 		"CLOUD_TASKS_QUEUE": "projects/p/locations/l/queues/q", "TASK_SERVICE_ACCOUNT": "tasks@p.iam.gserviceaccount.com", "TASK_TARGET": "https://{function}.example",
 		// Strangers get no further than the door: nobody calls these.
