@@ -135,7 +135,7 @@ func (s *sleeper) wakeUp() {
 		s.t.Fatal(err)
 	}
 	s.await(func(underWay, _ int) bool { return underWay == 0 })
-	s.site.quiet()
+	s.quiet()
 	for _, call := range s.google.Calls()[calls:] {
 		s.t.Log("the sleeper called ", call)
 	}

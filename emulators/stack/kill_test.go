@@ -158,9 +158,9 @@ func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
 	t.Logf("killed at %d of %d moments of a setup and %d of %d of a removal", len(setup), len(whole.setup), len(removal), len(whole.removal))
 }
 
-// some are deaths that the seed chooses.
+// some returns the deaths that the seed chooses.
 func some(deaths []fate) []fate {
-	chance := rand.New(rand.NewPCG(*seed, 0)) //nolint:gosec // a choice that is repeated from its seed
+	chance := rand.New(rand.NewPCG(*seed, 0))
 	chance.Shuffle(len(deaths), func(i, k int) { deaths[i], deaths[k] = deaths[k], deaths[i] })
 	return deaths[:min(someDeaths, len(deaths))]
 }

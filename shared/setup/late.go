@@ -114,7 +114,8 @@ func (r *Run) lookForAccount(ctx context.Context, c connect.Change) error {
 	return nil
 }
 
-// errNotYet: it is too early for a removal's last look, or another sweep is at it.
+// errNotYet means that it is too early for a removal's last look, that another
+// sweep is at it, or that Google has not finished.
 var errNotYet = errors.New("not yet")
 
 // lookLast takes the last look for a removal that left something open, and records

@@ -156,6 +156,45 @@ func TestLastLook_KeepsAccountOfOthers(t *testing.T) {
 	})
 }
 
+// A setup crashes when it is about to make the accounts, and the user connects
+// again: the next setup makes them. What the first one asked for arrives after
+// the removal.
+func TestLastLook_DeletesAccountOfSetupThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	run(t, 1, func(c *chain, made *connect.Setup) {
+		before := c.google.Snapshot()
+		c.until("create-service-accounts")
+		c.dieAt("after store SaveChanges planned create_account", 1)
+		if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
+			t.Errorf("error = %v", err)
+		}
+		c.restart()
+		planned := slices.IndexFunc(c.changes(), func(change connect.Change) bool {
+			return change.Kind == connect.ChangeCreateAccount && change.State == connect.ChangePlanned
+		})
+		if planned < 0 {
+			t.Fatal("no account is planned")
+		}
+		id, _, _ := strings.Cut(c.changes()[planned].Target, "@")
+		next, err := c.service.Connect(c.t.Context(), c.login("user-1"), c.consented("1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.finish(next.ID)
+		removal := c.cleanedUp(false)
+		if _, err := c.cloud().CreateAccount(c.t.Context(), "project-1", id, "Aurora", markOf(made)); err != nil {
+			t.Fatal(err)
+		}
+		if removal = c.lookedLast(removal); len(removal.Projects[0].Errors) > 0 {
+			t.Errorf("the removal says %v", removal.Projects[0].Errors)
+		}
+		if left := c.left(before); len(left) > 0 {
+			t.Errorf("left at Google:\n%s", strings.Join(left, "\n"))
+		}
+		c.wantNothingStanding()
+	})
+}
+
 // standing are the changes that stand or may stand, by the ledger.
 func (c *chain) standing() []connect.Change {
 	return slices.DeleteFunc(c.changes(), func(change connect.Change) bool {

@@ -302,7 +302,7 @@ func (u *undoing) disableAPIs(ctx context.Context) error {
 			refused[c.Target] = connect.MessageOf(err)
 		}
 	}
-	if moving && time.Since(u.p.OperationsAt) < disablingTime && !(u.r.lastLook && u.r.last) {
+	if over := u.r.lastLook && u.r.last; moving && !over && time.Since(u.p.OperationsAt) < disablingTime {
 		return Later(disablingWait)
 	}
 	for _, c := range on {
