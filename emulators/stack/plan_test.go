@@ -12,6 +12,7 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 )
 
 // plan is what POST /gcp/setup/plan answers.
@@ -147,15 +148,11 @@ func (y *system) undecided() {
 	}
 }
 
-// restricted allows only the organization's own members in policies.
-func restricted(s *google.Scenario) {
-	s.Organizations[0].OrgPolicies = map[string]google.PolicySpec{"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}}}
-}
-
-// administered is restricted, with the user as one who may change that.
+// administered makes the organization allow only its own members, and the user
+// may change that.
 func administered(s *google.Scenario) {
-	restricted(s)
-	s.Organizations[0].Bindings = append(s.Organizations[0].Bindings, google.Binding{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}})
+	googletest.Restricted(s)
+	googletest.PolicyAdministrator(s)
 }
 
 // What a plan says is what the setup then does: every change in the ledger is
@@ -196,7 +193,7 @@ func TestAPlanIsWhatTheSetupDoes(t *testing.T) {
 		},
 		"an organization that restricts members": {
 			change: func(s *google.Scenario) {
-				restricted(s)
+				googletest.Restricted(s)
 				project(s, "project-002").OrgPolicies = anyMember
 			},
 			missing: map[string][]string{"project-001": {"orgpolicy.policy.set"}, "project-003": {"orgpolicy.policy.set"}},
@@ -480,7 +477,7 @@ func TestAPlanWithoutARootProject(t *testing.T) {
 				{Role: "roles/owner", Members: []string{"user:someone@example.com"}}, {Role: "roles/editor", Members: []string{"user:" + owner}},
 			}
 		}
-		restricted(s)
+		googletest.Restricted(s)
 	}
 	environment := map[string]string{"MAX_AUTO_PROJECTS": "1", "UPDATE_ORG_POLICIES": "false"}
 	run(t, scenario(2, editor), environment, func(y *system) {

@@ -12,6 +12,7 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/shared/connect"
 )
 
@@ -121,13 +122,11 @@ func TestCleanupDisablesTheAPIsWhenAsked(t *testing.T) {
 // What others did meanwhile stays theirs.
 func TestCleanupLeavesWhatOthersDid(t *testing.T) {
 	t.Parallel()
-	restricted := google.PolicySpec{Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}}
-	const constraint = "iam.allowedPolicyMemberDomains"
+	const constraint = googletest.DomainConstraint
 	s := scenario(3, func(s *google.Scenario) {
-		s.Organizations[0].Bindings = []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
-		s.Organizations[0].OrgPolicies = map[string]google.PolicySpec{constraint: restricted}
-		project(s, "project-002").OrgPolicies = map[string]google.PolicySpec{constraint: restricted}
-		project(s, "project-003").OrgPolicies = map[string]google.PolicySpec{constraint: restricted}
+		administered(s)
+		project(s, "project-002").OrgPolicies = map[string]google.PolicySpec{constraint: googletest.OwnMembersOnly()}
+		project(s, "project-003").OrgPolicies = map[string]google.PolicySpec{constraint: googletest.OwnMembersOnly()}
 	})
 	run(t, s, nil, func(y *system) {
 		before := y.Google.Snapshot()

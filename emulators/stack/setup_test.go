@@ -7,6 +7,7 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 )
 
 func TestSetupOfEveryProjectIsTrueAtGoogle(t *testing.T) {
@@ -39,7 +40,7 @@ func TestSetupOfEveryProjectIsTrueAtGoogle(t *testing.T) {
 						continue
 					}
 					for role, member := range map[string]string{"roles/run.admin": root.Accounts.Full, "roles/viewer": root.Accounts.Read} {
-						if !holds(p.Bindings, role, "serviceAccount:"+member) {
+						if !googletest.Holds(p.Bindings, role, "serviceAccount:"+member) {
 							t.Errorf("%s lacks %s in %s", member, role, p.ID)
 						}
 					}
@@ -222,14 +223,9 @@ func TestOneRefusedAPIIsNamedAndTheOthersAreEnabled(t *testing.T) {
 
 func TestOrgPolicy(t *testing.T) {
 	t.Parallel()
-	restricted := func(s *google.Scenario) {
-		s.Organizations[0].OrgPolicies = map[string]google.PolicySpec{
-			"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}},
-		}
-	}
 	t.Run("that the user may not change is reported and not fatal", func(t *testing.T) {
 		t.Parallel()
-		run(t, scenario(2, restricted), nil, func(y *system) {
+		run(t, scenario(2, googletest.Restricted), nil, func(y *system) {
 			final := y.complete()
 			y.wantSuccess(final, 2, 2)
 			if !strings.Contains(final.Result.Redirect, "policy=policy_failed&policy_details=") || !strings.Contains(final.Result.Message, "Org Policy update failed for some projects: project-001, project-002") {
@@ -243,8 +239,8 @@ func TestOrgPolicy(t *testing.T) {
 	t.Run("that the user may change is changed in the project, and once", func(t *testing.T) {
 		t.Parallel()
 		s := scenario(2, func(s *google.Scenario) {
-			restricted(s)
-			s.Organizations[0].Bindings = []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
+			googletest.Restricted(s)
+			googletest.PolicyAdministrator(s)
 			project(s, "project-002").OrgPolicies = map[string]google.PolicySpec{
 				"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example", "C0partner"}}}}},
 			}
@@ -265,7 +261,7 @@ func TestOrgPolicy(t *testing.T) {
 	})
 	t.Run("stays alone when updating is switched off", func(t *testing.T) {
 		t.Parallel()
-		run(t, scenario(1, restricted), map[string]string{"UPDATE_ORG_POLICIES": "false"}, func(y *system) {
+		run(t, scenario(1, googletest.Restricted), map[string]string{"UPDATE_ORG_POLICIES": "false"}, func(y *system) {
 			final := y.complete()
 			y.wantSuccess(final, 1, 1)
 			if final.Result.Redirect != "login=gcp_success" || final.Projects[0].OrgPolicy != "not_applicable" {
@@ -287,9 +283,7 @@ func TestDomainRestrictedSharingBlocksTheGrantOfOneProject(t *testing.T) {
 		// the policy fail.
 		p := project(s, "project-002")
 		p.Bindings = append(p.Bindings, google.Binding{Role: "roles/viewer", Members: []string{"user:partner@elsewhere.example"}})
-		p.OrgPolicies = map[string]google.PolicySpec{
-			"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}},
-		}
+		p.OrgPolicies = map[string]google.PolicySpec{googletest.DomainConstraint: googletest.OwnMembersOnly()}
 	})
 	run(t, s, nil, func(y *system) {
 		final := y.complete()

@@ -17,57 +17,23 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/emulators/stack"
 	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/telemetry"
 )
 
-const owner = "user@example.com"
+const owner = googletest.Owner
 
-// scenario is a Google with n projects project-001... of one owner in one
-// organization, change applied.
+// scenario makes a Google with n projects of one owner, with change applied.
 func scenario(n int, change func(*google.Scenario)) *google.Scenario {
-	s := &google.Scenario{
-		Users: []google.User{{Email: owner, Sub: "100000000000000000001", Name: "User One", Domain: "example.com"}},
-		Clients: []google.Client{{
-			ID: "demo-client.apps.googleusercontent.com", Secret: "demo-secret", Name: "Aurora",
-			RedirectURIs: []string{"http://127.0.0.1:8080/callback"}, AnyLoopbackPort: true, Project: "aurora-platform",
-		}},
-		Organizations: []google.Organization{{ID: "500000000001", Domain: "example.com", CustomerID: "C0example"}},
-		Projects: []google.Project{{
-			ID: "aurora-platform", Number: "900000000001", BillingAccount: "0A0A0A-0B0B0B-0C0C0C",
-			EnabledAPIs: &[]string{
-				"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
-				"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
-			},
-		}},
-		Latencies:   google.Latencies{Operation: seconds(15)},
-		Propagation: google.Propagation{GrantDelays: google.GrantDelays{Project: new(seconds(60)), Account: new(seconds(60))}},
-	}
-	for i := 1; i <= n; i++ {
-		s.Projects = append(s.Projects, google.Project{
-			ID: fmt.Sprintf("project-%03d", i), Number: fmt.Sprint(200000000000 + i), Name: fmt.Sprintf("Project %d", i),
-			Parent: "organizations/500000000001", BillingAccount: "01A2B3-C4D5E6-F70819",
-			Bindings: []google.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
-			Resources: []google.Resource{
-				{AssetType: "compute.googleapis.com/Instance", Name: "vm", Location: "europe-west1-b"},
-				{AssetType: "storage.googleapis.com/Bucket", Name: fmt.Sprintf("bucket-%d", i), Location: "eu"},
-			},
-		})
-	}
-	if change != nil {
-		change(s)
-	}
-	return s
+	return googletest.Scenario(n, change)
 }
 
-func seconds(n int) google.Duration { return google.Duration(time.Duration(n) * time.Second) }
+func seconds(n int) google.Duration { return googletest.Seconds(n) }
 
 // project returns the scenario's project of that ID.
-func project(s *google.Scenario, id string) *google.Project {
-	i := slices.IndexFunc(s.Projects, func(p google.Project) bool { return p.ID == id })
-	return &s.Projects[i]
-}
+func project(s *google.Scenario, id string) *google.Project { return googletest.Project(s, id) }
 
 // system is a running stack with one user, inside a bubble.
 type system struct {
@@ -243,13 +209,6 @@ func show(v any) string {
 		return err.Error()
 	}
 	return string(text)
-}
-
-// holds reports whether a member has an unconditional role in bindings.
-func holds(bindings []google.Binding, role, member string) bool {
-	return slices.ContainsFunc(bindings, func(b google.Binding) bool {
-		return b.Role == role && b.Condition == nil && slices.Contains(b.Members, member)
-	})
 }
 
 // projectError is the error that a status shows for a project, or "".

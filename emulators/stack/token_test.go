@@ -11,16 +11,14 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 )
 
 // platformAccount is what the functions run as.
-const platformAccount = "aurora@aurora-platform.iam.gserviceaccount.com"
+const platformAccount = googletest.PlatformAccount
 
-// withPlatform has the functions run as an account of their own.
-func withPlatform(s *google.Scenario) {
-	s.Metadata = &google.Metadata{Project: "aurora-platform", ServiceAccount: platformAccount}
-	project(s, "aurora-platform").ServiceAccounts = []google.ServiceAccount{{AccountID: "aurora"}}
-}
+// withPlatform runs the functions as an account of their own.
+func withPlatform(s *google.Scenario) { googletest.WithPlatform(s) }
 
 func twoWithPlatform() *google.Scenario { return scenario(2, withPlatform) }
 

@@ -57,7 +57,9 @@ func unverified(p *connect.Project) bool { return p.Access.OK() && !p.Verified }
 // settleOperations settles the enabling operations that have had time to end.
 func (r *Run) settleOperations(ctx context.Context) error {
 	return r.each(ctx,
-		func(p *connect.Project) bool { return unsettled(p) && time.Since(p.OperationsAt) >= r.Settings.OperationGrace },
+		func(p *connect.Project) bool {
+			return unsettled(p) && time.Since(p.OperationsAt) >= r.Settings.OperationGrace
+		},
 		func(ctx context.Context, p *connect.Project) error {
 			e := r.enabling(p)
 			if err := e.settle(ctx); err != nil {
