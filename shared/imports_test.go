@@ -52,6 +52,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/parts":             {[]string{"shared/connect"}, nil},
 	"emulators/parts/partstest":   {[]string{"emulators/parts"}, nil},
 	"emulators/stack":             {everything, everything},
+	"emulators/stack/stacktest":   {everything, everything},
 	"emulators/deployment":        {[]string{"emulators/google", "emulators/parts", "emulators/secretmanager", "emulators/tasks"}, []string{"github.com/hashicorp/vault/api"}},
 	"terraform":                   {nil, nil}, // tests alone
 }

@@ -19,7 +19,6 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
-	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/emulators/parts/partstest"
 	"gcpconnect/emulators/stack"
 )
@@ -62,7 +61,7 @@ var (
 		users: 500, rate: 2000, polls: 120_000, projects: 1000, stop: syscall.SIGKILL, look: 5 * time.Second,
 		environment: map[string]string{},
 		google: func(s *google.Scenario) {
-			ms := googletest.Milliseconds
+			ms := func(n int) google.Duration { return google.Duration(time.Duration(n) * time.Millisecond) }
 			s.Quotas = true
 			s.Latencies = google.Latencies{Read: ms(80), IAMWrite: ms(250), CreateAccount: ms(500), BatchEnable: ms(250), OAuth: ms(80), Operation: ms(15_000)}
 			s.Propagation = google.Propagation{GrantDelays: google.GrantDelays{Project: new(ms(60_000)), Account: new(ms(60_000))}}
@@ -82,21 +81,36 @@ func email(user int) string { return fmt.Sprintf("user-%03d@example.com", user) 
 
 // scenario is a Google in which each user has one project, and one has many.
 func (n size) scenario() *google.Scenario {
-	s := googletest.Empty()
-	project := func(id string, number int, email string) {
-		p := googletest.OwnedProject(id, number, email)
-		p.Resources = []google.Resource{{AssetType: "storage.googleapis.com/Bucket", Name: id + "-files", Location: "eu"}}
-		s.Projects = append(s.Projects, p)
+	s := &google.Scenario{
+		Clients: []google.Client{{
+			ID: "demo-client.apps.googleusercontent.com", Secret: "demo-secret", Name: "Aurora",
+			RedirectURIs: []string{"http://127.0.0.1:8080/callback"}, AnyLoopbackPort: true, Project: "aurora-platform",
+		}},
+		Projects: []google.Project{{
+			ID: "aurora-platform", Number: "900000000001", BillingAccount: "0A0A0A-0B0B0B-0C0C0C",
+			EnabledAPIs: &[]string{
+				"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
+				"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
+			},
+		}},
+	}
+	project := func(id, number, email string) {
+		s.Projects = append(s.Projects, google.Project{
+			ID: id, Number: number, Name: id, BillingAccount: "01A2B3-C4D5E6-F70819",
+			Bindings: []google.Binding{{Role: "roles/owner", Members: []string{"user:" + email}}},
+			// Two batches are enabled.
+			EnabledAPIs: &[]string{"serviceusage.googleapis.com"},
+			Resources:   []google.Resource{{AssetType: "storage.googleapis.com/Bucket", Name: id + "-files", Location: "eu"}},
+		})
 	}
 	for i := range n.users {
 		s.Users = append(s.Users, google.User{Email: email(i), Sub: fmt.Sprint(100_000_000_000_000_000 + i)})
-		project(fmt.Sprintf("own-%04d", i), 200_000_000_000+i, email(i))
+		project(fmt.Sprintf("own-%04d", i), fmt.Sprint(200_000_000_000+i), email(i))
 	}
 	s.Users = append(s.Users, google.User{Email: owners, Sub: "300000000000000000000"})
 	for i := range n.projects {
-		project(fmt.Sprintf("many-%04d", i), 400_000_000_000+i, owners)
+		project(fmt.Sprintf("many-%04d", i), fmt.Sprint(400_000_000_000+i), owners)
 	}
-	googletest.OnlyServiceUsage(s) // two batches are enabled
 	n.google(s)
 	return s
 }
