@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -54,6 +55,15 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 	demonstrate := flags.Bool("demo", false, "connect one user without a browser, show how it goes, and exit")
 	selection := flags.String("demo-select", "", "comma-separated `projects` that the demonstration selects (default: all, if asked)")
 	backends := flags.String("backends", "memory", "where state, tokens and tasks are: memory (of this process), or real (emulators and servers of their own)")
+	environment := map[string]string{}
+	flags.Func("set", "a `VARIABLE=value` of the functions' configuration; may be repeated", func(text string) error {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return errors.New("must be VARIABLE=value")
+		}
+		environment[name] = value
+		return nil
+	})
 	logs := flags.String("logs", "", "`folder` for the logs of the real backends (default: a new one)")
 	verbose := flags.Bool("v", false, "log what the functions log")
 	if err := flags.Parse(args); err != nil {
@@ -63,10 +73,10 @@ func run(ctx context.Context, args []string, out, stderr io.Writer) error {
 		return fmt.Errorf("unknown argument %q: see -help", flags.Arg(0))
 	}
 	opts := stack.Options{
-		Listen: *listen, GoogleListen: *googleListen,
+		Listen: *listen, GoogleListen: *googleListen, Logs: *logs,
 		Environment: map[string]string{"VERIFY_INTERVAL": interval.String()},
-		Logs:        *logs,
 	}
+	maps.Copy(opts.Environment, environment)
 	switch *backends {
 	case "memory":
 	case "real":

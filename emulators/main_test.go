@@ -45,7 +45,7 @@ func start(t *testing.T, flags ...string) (out string, err error) {
 
 func TestDemonstrationSucceedsAndShowsHowItWent(t *testing.T) {
 	t.Parallel()
-	out, err := start(t, "-demo", "-propagation-interval", "11s", "-scenario", quick(t, nil)) // enabling is looked at after 10 s
+	out, err := start(t, "-demo", "-propagation-interval", "1s", "-set", "OPERATION_GRACE=0s", "-scenario", quick(t, nil))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -68,7 +68,7 @@ func TestDemonstrationSelectsAndFailsUnlessAllIsWell(t *testing.T) {
 			}
 		}
 	})
-	out, err := start(t, "-demo", "-propagation-interval", "11s", "-scenario", scenario, "-demo-select", "shop-production,shop-staging")
+	out, err := start(t, "-demo", "-propagation-interval", "1s", "-set", "OPERATION_GRACE=0s", "-scenario", scenario, "-demo-select", "shop-production,shop-staging")
 	if err == nil || !strings.Contains(err.Error(), "PARTIAL") {
 		t.Errorf("the demonstration ended with %v\n%s", err, out)
 	}
@@ -93,6 +93,8 @@ func TestPartsThatCannotStartAreNamed(t *testing.T) {
 		"a scenario that is not there":  {[]string{"-scenario", "/nowhere.json"}, "/nowhere.json"},
 		"an interval that is none":      {[]string{"-propagation-interval", "0s"}, "VERIFY_INTERVAL"},
 		"an argument that is not known": {[]string{"up"}, `"up"`},
+		"a setting that is none":        {[]string{"-set", "VERIFY_INTERVAL"}, "VARIABLE=value"},
+		"a setting that is refused":     {[]string{"-set", "STEP_LEASE=1s"}, "STEP_LEASE"},
 	} {
 		_, err := start(t, tt.flags...)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

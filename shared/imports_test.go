@@ -24,8 +24,9 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"shared/discovery":            {[]string{"shared/connect"}, nil},
 	"shared/setup":                {[]string{"shared/connect"}, slices.Concat([]string{"golang.org/x/sync"}, telling)},
 	"shared/calls":                {[]string{"shared/connect"}, telling},
-	"shared/oauth":                {[]string{"shared/calls", "shared/connect"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc", "github.com/googleapis/gax-go"}},
-	"shared/google":               {[]string{"shared/calls", "shared/connect", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "github.com/googleapis/gax-go", "golang.org/x/net", "golang.org/x/time"}},
+	"shared/retry":                {[]string{"shared/connect"}, []string{"github.com/googleapis/gax-go"}},
+	"shared/oauth":                {[]string{"shared/calls", "shared/connect", "shared/retry"}, []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc"}},
+	"shared/google":               {[]string{"shared/calls", "shared/connect", "shared/retry", "shared/setup", "shared/discovery"}, []string{"cloud.google.com/go/auth", "google.golang.org/api", "golang.org/x/net", "golang.org/x/time"}},
 	"shared/memory":               {[]string{"shared/connect"}, []string{"go.opentelemetry.io/otel/propagation"}},
 	"shared/firestore":            {[]string{"shared/connect"}, []string{"cloud.google.com/go/firestore", "google.golang.org/api/option", "google.golang.org/grpc"}},
 	"shared/cloudtasks":           {[]string{"shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "github.com/googleapis/gax-go", "go.opentelemetry.io/otel/propagation", "google.golang.org/api/option", "google.golang.org/grpc", "google.golang.org/protobuf"}},
@@ -44,8 +45,8 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/console":           {[]string{"emulators/google"}, nil},
 	"emulators/secretmanager":     {nil, []string{"cloud.google.com/go/secretmanager", "google.golang.org/grpc"}},
 	"emulators/tasks":             {nil, []string{"cloud.google.com/go/cloudtasks", "google.golang.org/grpc", "google.golang.org/protobuf", "google.golang.org/genproto", "golang.org/x/time"}},
-	"emulators/tasks/cmd/tasks":   {[]string{"emulators/tasks", "emulators/google"}, []string{"cloud.google.com/go/cloudtasks"}},
-	"emulators/load":              {nil, nil},
+	"emulators/load":              {[]string{"emulators/demo", "emulators/google", "emulators/parts", "emulators/stack", "functions/app", "shared/config", "shared/telemetry"}, nil},
+	"emulators/bench":             {[]string{"emulators/demo", "emulators/google", "emulators/parts", "emulators/stack", "functions", "shared/connect"}, []string{"cloud.google.com/go/cloudtasks", "golang.org/x/sync", "google.golang.org/api/option", "google.golang.org/grpc"}},
 	"emulators/demo":              {[]string{"emulators/stack"}, nil},
 	"emulators/google/googletest": {[]string{"emulators/google"}, nil},
 	"emulators/google":            {nil, []string{"github.com/go-jose/go-jose"}},
@@ -53,7 +54,7 @@ var allowed = map[string]struct{ rooms, modules []string }{
 	"emulators/parts/partstest":   {[]string{"emulators/parts"}, nil},
 	"emulators/stack":             {everything, everything},
 	"emulators/stack/stacktest":   {everything, everything},
-	"emulators/deployment":        {[]string{"emulators/google", "emulators/parts", "emulators/secretmanager", "emulators/tasks"}, []string{"github.com/hashicorp/vault/api"}},
+	"emulators/deployment":        {[]string{"emulators/google", "emulators/parts", "emulators/secretmanager", "emulators/tasks"}, []string{"cloud.google.com/go/cloudtasks", "github.com/hashicorp/vault/api"}},
 	"terraform":                   {nil, nil}, // tests alone
 }
 

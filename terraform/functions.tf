@@ -1,42 +1,8 @@
 # The table of functions: who calls each, what it needs, and the contract's paths
-# that lead to it. A test compares it with functions.Table, which says the same to
-# the program.
+# that lead to it. The file is written from functions.Table, by
+# go test ./terraform -run TestFiles -update
 locals {
-  functions = {
-    # Users, or Aurora's backend in a user's name, and the browser on its way back.
-    login           = { caller = "user", login_key = true, tokens = false, queue = false, platform = false, paths = ["/login"] }
-    callback        = { caller = "browser", login_key = true, tokens = true, queue = true, platform = false, paths = ["/callback"] }
-    confirm         = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/gcp/setup/confirm"] }
-    status          = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/gcp/setup/status/*"] }
-    plan            = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/gcp/setup/plan"] }
-    select-projects = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/gcp/post-auth-retry"] }
-    root-project    = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/api/gcp/root-project"] }
-    disconnect      = { caller = "user", login_key = false, tokens = true, queue = true, platform = false, paths = ["/api/gcp/force-disconnect"] }
-    projects        = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/api/gcp/projects"] }
-    project-access  = { caller = "user", login_key = false, tokens = true, queue = false, platform = false, paths = ["/api/gcp/sa-project-access"] }
-    connection      = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/api/gcp/connection"] }
-    changes         = { caller = "user", login_key = false, tokens = false, queue = false, platform = false, paths = ["/api/gcp/changes"] }
-    resources = { caller = "user", login_key = false, tokens = false, queue = true, platform = false, paths = [
-      "/api/gcp/resources", "/api/gcp/resources/summary", "/api/gcp/discover",
-    ] }
-
-    # Aurora's own services.
-    token = { caller = "service", login_key = false, tokens = true, queue = false, platform = true, paths = ["/internal/token"] }
-
-    # The queue: the chain, the removal, and discovery.
-    validate-projects       = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    enable-apis             = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    create-service-accounts = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    grant-access            = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    update-org-policies     = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    verify-permissions      = { caller = "queue", login_key = false, tokens = true, queue = true, platform = true, paths = [] }
-    discover-resources      = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    remove-access           = { caller = "queue", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-    discover-project        = { caller = "queue", login_key = false, tokens = true, queue = true, platform = true, paths = [] }
-
-    # Cloud Scheduler.
-    sweep = { caller = "scheduler", login_key = false, tokens = true, queue = true, platform = false, paths = [] }
-  }
+  functions = { for f in jsondecode(file("${path.module}/files/functions.json")) : f.name => f }
 
   # What Cloud Run lets in without asking who it is: users' functions and the
   # callback find that out themselves. Nothing else is public.

@@ -78,7 +78,7 @@ type local struct {
 // every second.
 func start(t *testing.T, s *google.Scenario, environment map[string]string) *local {
 	t.Helper()
-	variables := map[string]string{"VERIFY_INTERVAL": "1s"}
+	variables := map[string]string{"VERIFY_INTERVAL": "1s", "OPERATION_GRACE": "0s"}
 	for name, value := range environment {
 		variables[name] = value
 	}

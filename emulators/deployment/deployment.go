@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/hashicorp/vault/api"
 
 	"gcpconnect/emulators/google"
@@ -29,7 +30,7 @@ import (
 // Options say what to run.
 type Options struct {
 	Plan      *Plan
-	Functions []string // those that are started
+	Functions []string // those that are started; tasks for others stay in their queues
 	Program   string   // the built binary of functions/cmd/gcpconnect
 	Firestore *parts.Firestore
 	Folder    string // for a certificate and logs
@@ -171,7 +172,7 @@ func hostOf(address string) string {
 }
 
 // startPlatform starts Firestore, Secret Manager and Cloud Tasks at their host names.
-func (d *Deployment) startPlatform(context.Context) error {
+func (d *Deployment) startPlatform(ctx context.Context) error {
 	d.Internet.Serve("firestore.googleapis.com", proxied(d.options.Firestore.Address, true, func(r *httputil.ProxyRequest) {
 		r.Out.Header.Set("Authorization", "Bearer owner") // whom the emulator lets do everything
 	}))
@@ -191,6 +192,18 @@ func (d *Deployment) startPlatform(context.Context) error {
 	queues, err := tasks.NewServer(tasks.Options{Client: d.Internet.Client(), Token: d.Google.IDToken})
 	if err != nil {
 		return fmt.Errorf("start Cloud Tasks: %w", err)
+	}
+	for _, q := range d.Plan.Of("google_cloud_tasks_queue") {
+		parent := "projects/" + project + "/locations/" + q.Text("location")
+		name := parent + "/queues/" + q.Text("name")
+		if _, err := queues.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{Name: name}}); err != nil {
+			return fmt.Errorf("make the queue %s: %w", name, err)
+		}
+		if len(d.options.Functions) < len(d.services) {
+			if _, err := queues.PauseQueue(ctx, &cloudtaskspb.PauseQueueRequest{Name: name}); err != nil {
+				return fmt.Errorf("pause the queue %s: %w", name, err)
+			}
+		}
 	}
 	for host, server := range map[string]interface{ Serve(net.Listener) error }{"secretmanager.googleapis.com": secrets, "cloudtasks.googleapis.com": queues} {
 		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives until Stop

@@ -16,6 +16,7 @@ import (
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/deployment"
 	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/shared/identity"
 )
 
 // program builds the deployed program once.
@@ -49,16 +50,16 @@ type caller struct {
 	header http.Header
 }
 
-// call posts to a path of the contract, or gets it if there is no body.
-func (c caller) call(path string, body any, answer any) {
+// call calls a path of the contract; a body of nil is none.
+func (c caller) call(method, path string, body any, answer any) {
 	c.t.Helper()
-	method, reader := http.MethodGet, io.Reader(http.NoBody)
+	reader := io.Reader(http.NoBody)
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		method, reader = http.MethodPost, bytes.NewReader(encoded)
+		reader = bytes.NewReader(encoded)
 	}
 	r, err := http.NewRequestWithContext(c.t.Context(), method, c.d.Path(path), reader)
 	if err != nil {
@@ -114,7 +115,7 @@ func TestDeployment_LoginCompletes(t *testing.T) {
 				t.Fatal(err)
 			}
 			d, err := deployment.Start(t.Context(), deployment.Options{
-				Plan: plan, Functions: []string{"login", "callback", "confirm", "connection"}, Program: binary, Firestore: database, Folder: folder,
+				Plan: plan, Functions: []string{"login", "callback", "confirm", "connection", "plan", "sweep"}, Program: binary, Firestore: database, Folder: folder,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -122,7 +123,7 @@ func TestDeployment_LoginCompletes(t *testing.T) {
 			t.Cleanup(func() {
 				d.Stop()
 				if t.Failed() {
-					for _, f := range []string{"login", "callback", "confirm"} {
+					for _, f := range []string{"login", "callback", "confirm", "plan", "sweep"} {
 						t.Logf("%s logged\n%s", f, d.Log(f))
 					}
 				}
@@ -132,6 +133,7 @@ func TestDeployment_LoginCompletes(t *testing.T) {
 				t.Fatalf("LOGIN_BINDING is %q, %v, want %s", services["login"].Environment["LOGIN_BINDING"], err, c.binding)
 			}
 			connects(t, d, c.binding)
+			sweeps(t, d)
 			if unknown := d.Internet.Unknown(); len(unknown) > 0 {
 				t.Errorf("asked for hosts that do not exist: %q", unknown)
 			}
@@ -166,7 +168,7 @@ func connects(t *testing.T, d *deployment.Deployment, binding string) {
 	var login struct {
 		URL string `json:"login_url"`
 	}
-	user.call("/login", struct{}{}, &login)
+	user.call(http.MethodPost, "/login", struct{}{}, &login)
 	back, err := browser.Consent(t.Context(), login.URL, demo.Choice{})
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +186,7 @@ func connects(t *testing.T, d *deployment.Deployment, binding string) {
 			Status string
 			TaskID string `json:"task_id"`
 		}
-		user.call("/gcp/setup/confirm", map[string]string{"task_id": task}, &started)
+		user.call(http.MethodPost, "/gcp/setup/confirm", map[string]string{"task_id": task}, &started)
 		if started.Status != "started" || started.TaskID == "" {
 			t.Fatalf("confirmed: %+v", started)
 		}
@@ -193,9 +195,43 @@ func connects(t *testing.T, d *deployment.Deployment, binding string) {
 		Connected bool `json:"isConnected"`
 		Email     string
 	}
-	user.call("/api/gcp/connection", nil, &connection)
+	user.call(http.MethodGet, "/api/gcp/connection", nil, &connection)
 	if !connection.Connected || !strings.Contains(connection.Email, "@") {
 		t.Errorf("the connection is %+v", connection)
+	}
+	var planned struct {
+		Projects []struct {
+			ID string `json:"projectId"`
+		}
+	}
+	user.call(http.MethodPost, "/gcp/setup/plan", nil, &planned) // it reads the user's cloud, with the tokens that callback stored
+	if len(planned.Projects) == 0 {
+		t.Error("the plan of a setup has no projects")
+	}
+}
+
+// sweeps calls sweep as Cloud Scheduler does behind Cloud Run's invoker check, which
+// takes the signature out of the token.
+func sweeps(t *testing.T, d *deployment.Deployment) {
+	t.Helper()
+	job := d.Plan.Of("google_cloud_scheduler_job")[0]
+	token, err := d.Google.IDToken(job.Text("http_target", "oidc_token", "service_account_email"), job.Text("http_target", "oidc_token", "audience"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, job.Text("http_target", "uri"), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+token[:strings.LastIndex(token, ".")+1]+identity.SignatureRemoved)
+	response, err := d.Internet.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusNoContent {
+		content, _ := io.ReadAll(response.Body)
+		t.Errorf("sweep answers %d %s", response.StatusCode, content)
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *Server) finish(q *queue, t *task, attempt *cloudtaskspb.Attempt, forced
 	at := now()
 	if err == nil && code/100 == 2 {
 		s.counts.Completed++
-		_ = s.end(q, t) // which logs; after a restart the task comes again
+		s.end(q, t)
 		return
 	}
 	t.failures++
@@ -136,29 +136,25 @@ func (s *Server) finish(q *queue, t *task, attempt *cloudtaskspb.Attempt, forced
 		due.Sub(t.proto.GetCreateTime().AsTime()) > retention {
 		log.Error("task failed for the last time and is given up")
 		s.counts.GivenUp++
-		_ = s.end(q, t) // which logs; after a restart the task comes again
+		s.end(q, t)
 		return
 	}
 	log.Warn("task failed and will be retried", "pause", pause)
 	t.proto.ScheduleTime = timestamppb.New(due)
 	q.wait(t, due)
-	_ = s.keepTask(t) // which logs; after a restart the count is one less
 }
 
 // end removes tasks of a queue, wherever they are, and keeps their names taken;
 // s.mu is held.
-func (s *Server) end(q *queue, tasks ...*task) error {
+func (s *Server) end(q *queue, tasks ...*task) {
 	until := now().Add(remembered)
-	var records []record
 	for _, t := range tasks {
 		t.gone = true
 		delete(q.tasks, t.id)
 		s.tasks--
 		q.remember(t.id, until)
-		records = append(records, record{Ended: t.proto.GetName(), Until: until})
 	}
 	s.settle()
-	return s.keep(records...)
 }
 
 // outcome is what an attempt shows in the task.

@@ -20,10 +20,6 @@
 // tasks with an OIDC token carry a signed ID token of the service account. As
 // HttpRequest.headers has it, no Content-Type is set unless the task has one.
 //
-// With [Options].File everything survives a restart, also after a kill -9:
-// what CreateTask answered for is in the file before the answer, names
-// included. A task that was under way is delivered again.
-//
 // # What it is not
 //
 // App Engine tasks, OAuth tokens, task overrides by a queue's http_target,

@@ -76,9 +76,6 @@ func (s *Server) CreateTask(_ context.Context, r *cloudtaskspb.CreateTaskRequest
 		return nil, status.Error(codes.AlreadyExists, "The task cannot be created because a task with this name existed too recently, or still does.")
 	}
 	t := &task{id: id, proto: made}
-	if err := s.keepTask(t); err != nil {
-		return nil, err
-	}
 	s.counts.Created++
 	s.tasks++
 	q.tasks[id] = t
@@ -158,9 +155,9 @@ func (s *Server) DeleteTask(_ context.Context, r *cloudtaskspb.DeleteTaskRequest
 	if t.underway == 0 {
 		q.take(t)
 	}
-	err = s.end(q, t)
+	s.end(q, t)
 	s.dispatch(q)
-	return &emptypb.Empty{}, err
+	return &emptypb.Empty{}, nil
 }
 
 // RunTask dispatches a task now, whatever the queue's limits and state are and
@@ -249,19 +246,14 @@ func (s *Server) ListQueues(_ context.Context, r *cloudtaskspb.ListQueuesRequest
 }
 
 // change changes a queue and returns it.
-func (s *Server) change(name string, f func(q *queue) error) (*cloudtaskspb.Queue, error) {
+func (s *Server) change(name string, f func(q *queue)) (*cloudtaskspb.Queue, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := f(q); err != nil {
-		return nil, err
-	}
-	if err := s.keepQueue(q.config); err != nil {
-		return nil, err
-	}
+	f(q)
 	s.dispatch(q)
 	return clone(q.config), nil
 }
@@ -274,39 +266,37 @@ func (s *Server) DeleteQueue(_ context.Context, r *cloudtaskspb.DeleteQueueReque
 	if err != nil {
 		return nil, err
 	}
-	_ = s.clear(q) // what the next record says is enough
+	s.clear(q)
 	q.deleted = true
 	q.rest()
 	delete(s.queues, r.GetName())
-	return &emptypb.Empty{}, s.keep(record{Deleted: r.GetName()})
+	return &emptypb.Empty{}, nil
 }
 
 // clear drops all tasks of a queue; s.mu is held.
-func (s *Server) clear(q *queue) error {
+func (s *Server) clear(q *queue) {
 	q.pending = nil
-	return s.end(q, slices.Collect(maps.Values(q.tasks))...)
+	s.end(q, slices.Collect(maps.Values(q.tasks))...)
 }
 
 // PurgeQueue drops all tasks of a queue. Their names stay taken.
 func (s *Server) PurgeQueue(_ context.Context, r *cloudtaskspb.PurgeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) error {
+	return s.change(r.GetName(), func(q *queue) {
 		q.config.PurgeTime = timestamppb.New(now())
-		return s.clear(q)
+		s.clear(q)
 	})
 }
 
 // PauseQueue has a queue dispatch nothing more. What is under way goes on.
 func (s *Server) PauseQueue(_ context.Context, r *cloudtaskspb.PauseQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) error {
+	return s.change(r.GetName(), func(q *queue) {
 		q.config.State = cloudtaskspb.Queue_PAUSED
-		return nil
 	})
 }
 
 // ResumeQueue ends a pause.
 func (s *Server) ResumeQueue(_ context.Context, r *cloudtaskspb.ResumeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.change(r.GetName(), func(q *queue) error {
+	return s.change(r.GetName(), func(q *queue) {
 		q.config.State = cloudtaskspb.Queue_RUNNING
-		return nil
 	})
 }

@@ -22,8 +22,6 @@ type Options struct {
 	// Token returns an ID token of a service account for an audience. Without
 	// it tasks that ask for one are refused.
 	Token func(email, audience string) (string, error)
-	// File is where everything is kept over a restart; empty: nowhere.
-	File string
 	// Logger hears of deliveries that failed; nobody does without one.
 	// Bodies are not logged.
 	Logger *slog.Logger
@@ -48,7 +46,6 @@ type Server struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	journal *journal // nil: nothing is kept
 	closed  bool
 	queues  map[string]*queue // by full name
 	tasks   int               // in all queues
@@ -71,18 +68,6 @@ func NewServer(opts Options) (*Server, error) {
 	s := &Server{opts: opts, client: &client, grpc: grpc.NewServer(), queues: map[string]*queue{}, still: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.Register(s.grpc)
-	if opts.File != "" {
-		var err error
-		if s.journal, err = s.restore(opts.File); err != nil {
-			s.cancel()
-			return nil, err
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, q := range s.queues {
-			s.dispatch(q)
-		}
-	}
 	return s, nil
 }
 
@@ -133,7 +118,7 @@ func (s *Server) settle() {
 
 // Close takes no more tasks, starts no more deliveries and waits for those
 // under way. When ctx ends first, their requests are cut off and Close returns
-// ctx's error. What is pending stays in the file, if there is one.
+// ctx's error.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -147,9 +132,6 @@ func (s *Server) Close(ctx context.Context) error {
 	// Those cut off end at once.
 	err = errors.Join(err, s.wait(context.WithoutCancel(ctx), func() bool { return s.running == 0 }))
 	s.client.CloseIdleConnections()
-	if s.journal != nil {
-		err = errors.Join(err, s.journal.close())
-	}
 	return err
 }
 

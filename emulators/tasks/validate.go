@@ -11,6 +11,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -71,6 +72,14 @@ func reserved(header string) bool {
 	h := strings.ToLower(header)
 	return h == "host" || h == "content-length" || h == "user-agent" || strings.HasPrefix(h, "x-google-") ||
 		strings.HasPrefix(h, "x-appengine-") || strings.HasPrefix(h, "x-cloudtasks-")
+}
+
+// encodable refuses text that is no UTF-8, and times and durations out of range.
+func encodable(m proto.Message) error {
+	if _, err := protojson.Marshal(m); err != nil {
+		return invalid("A field has no valid value: %v.", err)
+	}
+	return nil
 }
 
 func invalid(format string, args ...any) error {
@@ -192,9 +201,6 @@ func (s *Server) configure(asked *cloudtaskspb.Queue, mask *fieldmaskpb.FieldMas
 		return nil, err
 	}
 	if err := complete(config); err != nil {
-		return nil, err
-	}
-	if err := s.keepQueue(config); err != nil {
 		return nil, err
 	}
 	if q == nil {

@@ -113,6 +113,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (*Backends, 
 	group.Go(func() error {
 		store, err := firestore.New(ctx, firestore.Options{
 			Project: cfg.Project, Database: cfg.FirestoreDatabase, Emulator: cfg.FirestoreEmulator, DialOptions: watch.Firestore,
+			Timeout: cfg.CallTimeout,
 		})
 		if err == nil {
 			b.Store, closers[0] = store, store.Close
@@ -133,7 +134,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (*Backends, 
 			queue, err := cloudtasks.New(ctx, cloudtasks.Options{
 				Queue: cfg.TaskQueue, Others: map[string]string{setup.DiscoverFunction: cfg.DiscoveryQueue},
 				URL: cfg.TaskURL, ServiceAccount: cfg.TaskServiceAccount, Audience: cfg.TaskAudience,
-				DispatchDeadline: DispatchDeadline, Emulator: cfg.TasksEmulator,
+				DispatchDeadline: DispatchDeadline, Emulator: cfg.TasksEmulator, Timeout: cfg.CallTimeout,
 			})
 			if err == nil {
 				b.Queue, closers[2] = queue, queue.Close
@@ -155,7 +156,7 @@ func OpenReal(ctx context.Context, cfg *config.Config, watch Watch) (*Backends, 
 
 func openVault(cfg *config.Config, watch Watch) (*vault.Vault, error) {
 	return vault.New(vault.Options{
-		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault,
+		Address: cfg.VaultAddress, Namespace: cfg.VaultNamespace, Mount: cfg.VaultMount, Wrap: watch.Vault, Timeout: cfg.CallTimeout,
 		Auth: vault.Auth{
 			Mount: cfg.VaultAuthMount, Token: cfg.VaultToken, RoleID: cfg.VaultRoleID, SecretID: cfg.VaultSecretID,
 			Role: cfg.VaultRole, ServiceAccount: cfg.VaultServiceAccount,

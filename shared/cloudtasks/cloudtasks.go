@@ -51,11 +51,11 @@ import (
 var Settings []byte
 
 const (
-	// enqueueTimeout is how long an Enqueue may take, attempts included.
-	enqueueTimeout = 10 * time.Second
-	// attemptTimeout is when an attempt counts as lost. A task is created in
-	// some tens of milliseconds.
-	attemptTimeout = 3 * time.Second
+	// defaultTimeout is Options.Timeout unless it is set.
+	defaultTimeout = 10 * time.Second
+	// attempts are how many lost ones an Enqueue has time for. A task is created
+	// in some tens of milliseconds.
+	attempts = 3
 )
 
 // Options say which queues, and how they reach the functions.
@@ -78,6 +78,8 @@ type Options struct {
 	DispatchDeadline time.Duration
 	// Emulator is the address, host:port, of an emulator; empty: Google.
 	Emulator string
+	// Timeout is how long an Enqueue may take, its attempts included; 0: 10 s.
+	Timeout time.Duration
 }
 
 // Queue is a connect.Queue in Cloud Tasks.
@@ -105,6 +107,7 @@ func New(ctx context.Context, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make Cloud Tasks client: %w", err)
 	}
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
 	return &Queue{client: client, opts: o}, nil
 }
 
@@ -122,10 +125,10 @@ func (q *Queue) Enqueue(ctx context.Context, t connect.Task) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout)
 	defer cancel()
 	err = gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
-		ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+		ctx, cancel := context.WithTimeout(ctx, q.opts.Timeout/attempts)
 		defer cancel()
 		_, err := q.client.CreateTask(ctx, request)
 		return err

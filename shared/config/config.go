@@ -101,6 +101,8 @@ type Config struct {
 	VerifyInterval     time.Duration `env:"VERIFY_INTERVAL, default=30s"`       // between two checks of permissions
 	VerifyAttempts     int           `env:"VERIFY_ATTEMPTS, default=20"`        // checks of permissions
 
+	CallTimeout time.Duration `env:"CALL_TIMEOUT, default=10s"` // how long a call to the database, the vault or the queue may take
+
 	GiveUpAfter time.Duration `env:"SETUP_GIVE_UP_AFTER, default=1h"` // how long a setup that does not move is revived before it fails
 
 	// Timing of one execution of a step. Shorter than the defaults is for tests.
@@ -417,6 +419,9 @@ func (c *Config) Settings() (setup.Settings, error) {
 	between("VERIFY_ATTEMPTS", c.VerifyAttempts)
 	if c.VerifyInterval <= 0 || c.VerifyInterval > time.Hour {
 		faults = append(faults, fmt.Errorf("VERIFY_INTERVAL must be more than 0 and at most 1h, is %v", c.VerifyInterval))
+	}
+	if c.CallTimeout < time.Second || c.CallTimeout > time.Minute {
+		faults = append(faults, fmt.Errorf("CALL_TIMEOUT must be 1s to 1m, is %v", c.CallTimeout))
 	}
 	if c.GiveUpAfter < time.Minute || c.GiveUpAfter > 7*24*time.Hour {
 		faults = append(faults, fmt.Errorf("SETUP_GIVE_UP_AFTER must be 1m to 168h, is %v", c.GiveUpAfter))

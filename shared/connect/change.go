@@ -40,14 +40,18 @@ type Change struct {
 	ProjectID string
 	Kind      ChangeKind
 	Target    string
+	UniqueID  string `json:",omitempty"` // of the account that was made, once it is known
 	Role      string `json:",omitempty"`
 	Member    string `json:",omitempty"`
 	Before    string // what stood there before, as JSON where it has structure; empty: nothing
 	State     ChangeState
-	PlannedAt time.Time
-	DoneAt    time.Time
-	UndoneAt  time.Time
-	Version   int
+	// Unanswered says that an earlier execution may have asked Google for the
+	// change too and recorded no answer. Its request may still arrive.
+	Unanswered bool `json:",omitempty"`
+	PlannedAt  time.Time
+	DoneAt     time.Time
+	UndoneAt   time.Time
+	Version    int
 }
 
 // Identify gives c its deterministic ID. The salt tells apart changes of no

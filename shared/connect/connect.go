@@ -66,6 +66,10 @@ type Connection struct {
 	// released, and StaleAt is since when there are any.
 	Stale   []Grant
 	StaleAt time.Time
+	// LookAt is when the sweep looks once more for what requests that arrived late
+	// have changed after a removal. Until then the stale tokens are kept. Zero: the
+	// removal left nothing open.
+	LookAt time.Time
 
 	PreferredRoot string          // the root project the user chose; survives a disconnect
 	Accounts      ServiceAccounts // as the last setup left them
@@ -195,7 +199,7 @@ func (c *Connection) Grant() Grant { return Grant{Tokens: c.Tokens, Subject: c.S
 func (c *Connection) Released(gone []Grant) {
 	c.Stale = slices.DeleteFunc(c.Stale, func(g Grant) bool { return slices.Contains(gone, g) })
 	if len(c.Stale) == 0 {
-		c.Stale, c.StaleAt = nil, time.Time{}
+		c.Stale, c.StaleAt, c.LookAt = nil, time.Time{}, time.Time{}
 	}
 }
 

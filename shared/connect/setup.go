@@ -58,7 +58,10 @@ type Setup struct {
 	// Executions counts how often that task has begun: more than once means
 	// that an execution before this one failed or died.
 	Executions int
-	Progress   int // percent
+	// Interrupted says that an execution of this setup has failed or crashed. A
+	// request that it sent may still arrive at Google.
+	Interrupted bool
+	Progress    int // percent
 
 	Selected      []string        // project IDs that were asked for; empty: all eligible ones
 	Billing       map[string]bool // while projects are validated: whose billing is known

@@ -21,7 +21,7 @@ func saveByID[T any](ctx context.Context, s *Store, userID, collection string, v
 		}
 		documents[name(id)] = document
 	}
-	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.bulkTimeout)
 	defer cancel()
 	below := s.below(userID, collection)
 	return s.inBulk(ctx, "save "+collection, func(w *firestore.BulkWriter, started func(*firestore.BulkWriterJob)) error {
@@ -43,7 +43,7 @@ const deletePage = 1000
 // deleteAll deletes the documents that a query selects. Nothing of them but
 // their names is read.
 func (s *Store) deleteAll(ctx context.Context, what string, q firestore.Query) error {
-	ctx, cancel := context.WithTimeout(ctx, bulkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.bulkTimeout)
 	defer cancel()
 	q = q.Select().Limit(deletePage)
 	for {

@@ -25,7 +25,7 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 	if last != nil {
 		query = query.StartAfter(last.PlannedAt, name(last.ID))
 	}
-	return list(ctx, query, q.PageSize, decodeChange, func(c connect.Change) connect.Cursor {
+	return list(ctx, s, query, q.PageSize, decodeChange, func(c connect.Change) connect.Cursor {
 		return connect.Cursor{Of: "changes", PlannedAt: c.PlannedAt.UTC(), ID: c.ID}
 	})
 }
@@ -34,7 +34,7 @@ func (s *Store) Changes(ctx context.Context, userID string, q connect.ChangeQuer
 // without reading them
 // (https://cloud.google.com/firestore/docs/query-data/aggregation-queries).
 func (s *Store) CountChanges(ctx context.Context, userID string, q connect.ChangeQuery) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	query := s.selected(userID, q)
 	result, err := query.NewAggregationQuery().WithCount("n").Get(ctx)
@@ -66,7 +66,7 @@ func (s *Store) selected(userID string, q connect.ChangeQuery) firestore.Query {
 // ChangesByID returns those of the entries that there are: one read, and no
 // query.
 func (s *Store) ChangesByID(ctx context.Context, userID string, ids []string) ([]connect.Change, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	refs := make([]*firestore.DocumentRef, len(ids))
 	for i, id := range ids {

@@ -149,7 +149,7 @@ func (s *Store) Setup(ctx context.Context, id string) (*connect.Setup, error) {
 
 // StalledSetups returns setups that stall before a time.
 func (s *Store) StalledSetups(ctx context.Context, before time.Time, limit int) ([]connect.Setup, error) {
-	return early(ctx, s.client.Collection("setups").Query, "StallsAt", before, limit, decodeSetup)
+	return early(ctx, s, s.client.Collection("setups").Query, "StallsAt", before, limit, decodeSetup)
 }
 
 // UpdateSetup runs fn over a setup and its user's connection.

@@ -11,13 +11,13 @@ import (
 
 // Discoveries returns the user's discoveries, ordered by project ID.
 func (s *Store) Discoveries(ctx context.Context, userID string) ([]connect.Discovery, error) {
-	pointers, err := fetch(ctx, s.below(userID, "discoveries").OrderBy("ProjectID", firestore.Asc), decodeDiscovery)
+	pointers, err := fetch(ctx, s, s.below(userID, "discoveries").OrderBy("ProjectID", firestore.Asc), decodeDiscovery)
 	return values(pointers), err
 }
 
 // StalledDiscoveries returns discoveries, of all users, that stall before a time.
 func (s *Store) StalledDiscoveries(ctx context.Context, before time.Time, limit int) ([]connect.Discovery, error) {
-	return early(ctx, s.client.CollectionGroup("discoveries").Query, "StallsAt", before, limit, decodeDiscovery)
+	return early(ctx, s, s.client.CollectionGroup("discoveries").Query, "StallsAt", before, limit, decodeDiscovery)
 }
 
 // UpdateDiscovery runs fn over the user's connection, without its

@@ -254,20 +254,22 @@ func decodeLean(snapshot *firestore.DocumentSnapshot) (c *connect.Connection, bu
 // changeDocument is an entry of the ledger as it is stored: without what is
 // empty, because a setup writes a hundred a project, and each field costs.
 type changeDocument struct {
-	ID        string
-	UserID    string
-	SetupID   string `firestore:",omitempty"`
-	ProjectID string `firestore:",omitempty"`
-	Kind      connect.ChangeKind
-	Target    string
-	Role      string `firestore:",omitempty"`
-	Member    string `firestore:",omitempty"`
-	Before    string `firestore:",omitempty"`
-	State     connect.ChangeState
-	PlannedAt time.Time
-	DoneAt    time.Time `firestore:",omitempty"`
-	UndoneAt  time.Time `firestore:",omitempty"`
-	Version   int
+	ID         string
+	UserID     string
+	SetupID    string `firestore:",omitempty"`
+	ProjectID  string `firestore:",omitempty"`
+	Kind       connect.ChangeKind
+	Target     string
+	UniqueID   string `firestore:",omitempty"`
+	Role       string `firestore:",omitempty"`
+	Member     string `firestore:",omitempty"`
+	Before     string `firestore:",omitempty"`
+	State      connect.ChangeState
+	Unanswered bool `firestore:",omitempty"`
+	PlannedAt  time.Time
+	DoneAt     time.Time `firestore:",omitempty"`
+	UndoneAt   time.Time `firestore:",omitempty"`
+	Version    int
 }
 
 func decodeChange(snapshot *firestore.DocumentSnapshot) (connect.Change, error) {

@@ -48,7 +48,7 @@ func testFields(t *testing.T, emulator string) {
 	must(err)
 	at := time.Now()
 	must(s.SaveChanges(ctx, "user", []connect.Change{{ID: "change"}, {
-		ID: "whole", SetupID: "s", ProjectID: "p", Role: "r", Member: "m", Before: "b", DoneAt: at, UndoneAt: at,
+		ID: "whole", SetupID: "s", ProjectID: "p", UniqueID: "1", Role: "r", Member: "m", Before: "b", Unanswered: true, DoneAt: at, UndoneAt: at,
 	}}))
 	must(s.SaveResources(ctx, "user", []connect.Resource{{ID: "resource"}}))
 	_, _, err = s.UpdateDiscovery(ctx, "user", "project", func(_ *connect.Connection, d *connect.Discovery) error {
@@ -63,17 +63,18 @@ func testFields(t *testing.T, emulator string) {
 			"ReleasedAt", "Scopes", "StateHash", "Subject", "Tx", "UserID", "Version",
 		},
 		"connections/user": {
-			"Accounts", "Bulk", "BusyUntil", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
+			"Accounts", "Bulk", "BusyUntil", "Connected", "ConnectedAt", "Email", "Generation", "LeftAt", "LookAt", "Name", "NeedsReauth", "PreferredRoot", "Projects", "Scopes",
 			"SetupID", "Stale", "StaleAt", "Subject", "Tokens", "Tx", "UpdatedAt", "UserID", "Version",
 		},
 		"setups/setup": {
 			"Accounts", "AccountsAt", "Attempt", "Billing", "Bulk", "ChangesMade", "ChangesStood", "Code", "CreatedAt", "DisableAPIs", "DueAt", "Eligible",
-			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Kind", "Lease", "MadeAccounts", "Message", "PreferredRoot", "Progress", "Projects",
+			"EndedAt", "Executions", "ExpireAt", "Generation", "ID", "Interrupted", "Kind", "Lease", "MadeAccounts", "Message", "PreferredRoot", "Progress", "Projects",
 			"Propagation", "RootProject", "Selected", "StalledSince", "StallsAt", "State", "Step", "Steps", "Tx", "UpdatedAt", "UserID", "Version", "Warnings",
 		},
 		"connections/user/changes/change": {"ID", "Kind", "PlannedAt", "State", "Target", "UserID", "Version"},
 		"connections/user/changes/whole": {
-			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "UndoneAt", "UserID", "Version",
+			"Before", "DoneAt", "ID", "Kind", "Member", "PlannedAt", "ProjectID", "Role", "SetupID", "State", "Target", "Unanswered", "UndoneAt", "UniqueID",
+			"UserID", "Version",
 		},
 		"connections/user/resources/resource": {
 			"AssetType", "CreatedAt", "DiscoveredAt", "Endpoint", "ID", "Labels", "Name", "Network", "ProjectID", "Region", "Run", "State", "Type", "Version", "Zone",
@@ -146,9 +147,17 @@ func testEarlierConnection(t *testing.T, s *store.Store, raw *firestore.Client) 
 
 func TestDatabaseThatIsDown(t *testing.T) {
 	t.Parallel()
-	s, _ := open(t, "127.0.0.1:1")
+	s, err := store.New(t.Context(), store.Options{Project: "test", Emulator: "127.0.0.1:1", Timeout: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	began := time.Now()
-	_, err := s.Connection(t.Context(), "user")
+	_, err = s.Connection(t.Context(), "user")
 	if connect.CodeOf(err) != connect.Unavailable {
 		t.Errorf("reading failed with %v, want Unavailable", err)
 	}

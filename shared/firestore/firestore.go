@@ -21,6 +21,7 @@
 package firestore
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // indexes.json
 	"errors"
@@ -43,14 +44,8 @@ import (
 //go:embed indexes.json
 var Indexes []byte
 
-// How long a call may take, retries included: what a caller of an HTTP
-// function waits for a database that is down before it is told so.
-const (
-	callTimeout = 10 * time.Second
-	// bulkTimeout is for calls that write or delete thousands of documents, or
-	// read more of them than a page for people has.
-	bulkTimeout = time.Minute
-)
+// defaultTimeout is Options.Timeout unless it is set.
+const defaultTimeout = 10 * time.Second
 
 // Options say which database.
 type Options struct {
@@ -60,10 +55,18 @@ type Options struct {
 	Emulator string
 	// DialOptions are for the connection.
 	DialOptions []grpc.DialOption
+	// Timeout is how long a call may take, retries included, before the database
+	// counts as down; 0: 10 s. Calls that write or delete thousands of documents, or
+	// read more of them than a page has, may take six times as long.
+	Timeout time.Duration
 }
 
 // Store is a connect.Store in Firestore.
-type Store struct{ client *firestore.Client }
+type Store struct {
+	client      *firestore.Client
+	timeout     time.Duration // of a call
+	bulkTimeout time.Duration
+}
 
 var _ connect.Store = (*Store)(nil)
 
@@ -95,7 +98,8 @@ func New(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make Firestore client of project %q: %w", o.Project, err)
 	}
-	return &Store{client: client}, nil
+	timeout := cmp.Or(o.Timeout, defaultTimeout)
+	return &Store{client: client, timeout: timeout, bulkTimeout: 6 * timeout}, nil
 }
 
 // emulatorOwner are the credentials that the emulator takes for an
@@ -154,7 +158,7 @@ func name(id string) string {
 // read returns a document as it is now; one that does not exist says so by
 // Exists.
 func (s *Store) read(ctx context.Context, what string, ref *firestore.DocumentRef) (*firestore.DocumentSnapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	snapshots, err := s.client.GetAll(ctx, []*firestore.DocumentRef{ref})
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 
 // list reads a page of a query, and one more document than that: it says
 // whether there is a next page.
-func list[T any](ctx context.Context, query firestore.Query, pageSize int,
+func list[T any](ctx context.Context, s *Store, query firestore.Query, pageSize int,
 	decode func(*firestore.DocumentSnapshot) (T, error), position func(T) connect.Cursor,
 ) (page []T, next string, err error) {
 	size, err := connect.PageSize(pageSize)
 	if err != nil {
 		return nil, "", err
 	}
-	timeout := callTimeout
+	timeout := s.timeout
 	if size > connect.DefaultPageSize {
-		timeout = bulkTimeout
+		timeout = s.bulkTimeout
 	}
 	page, err = fetchWithin(ctx, timeout, query.Limit(size+1), decode)
 	if err != nil || len(page) <= size {
@@ -36,8 +36,8 @@ func list[T any](ctx context.Context, query firestore.Query, pageSize int,
 // another, the earliest first. Of those that have none it is zero. Documents
 // that cannot be read keep it from none of the others: the error beside them is
 // of those.
-func early[T any](ctx context.Context, of firestore.Query, field string, before time.Time, limit int, decode func(*firestore.DocumentSnapshot) (*T, error)) ([]T, error) {
-	pointers, err := fetch(ctx, of.Where(field, ">", time.Time{}).Where(field, "<", before).OrderBy(field, firestore.Asc).Limit(limit), decode)
+func early[T any](ctx context.Context, s *Store, of firestore.Query, field string, before time.Time, limit int, decode func(*firestore.DocumentSnapshot) (*T, error)) ([]T, error) {
+	pointers, err := fetch(ctx, s, of.Where(field, ">", time.Time{}).Where(field, "<", before).OrderBy(field, firestore.Asc).Limit(limit), decode)
 	return values(pointers), err
 }
 
@@ -51,8 +51,8 @@ func values[T any](pointers []*T) []T {
 
 // fetch returns the documents of a query that can be read, and the errors of
 // those that cannot.
-func fetch[T any](ctx context.Context, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
-	return fetchWithin(ctx, callTimeout, query, decode)
+func fetch[T any](ctx context.Context, s *Store, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {
+	return fetchWithin(ctx, s.timeout, query, decode)
 }
 
 func fetchWithin[T any](ctx context.Context, timeout time.Duration, query firestore.Query, decode func(*firestore.DocumentSnapshot) (T, error)) ([]T, error) {

@@ -15,7 +15,7 @@ import (
 func (s *Store) CreateLogin(ctx context.Context, l *connect.Login) error {
 	call := connect.NewID()
 	ref := s.login(l.StateHash)
-	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err := ref.Create(limited, loginDocument{*l, call})
 	switch {
@@ -62,7 +62,7 @@ func (s *Store) ConsumeLogin(ctx context.Context, stateHash string, now time.Tim
 	if !l.Consume(now) { // expired ones are not deleted at once
 		return nil, errNoLogin
 	}
-	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	_, err = ref.Update(limited, []firestore.Update{
 		{Path: "ConsumedAt", Value: l.ConsumedAt}, {Path: "ExpireAt", Value: l.ExpireAt}, {Path: "Tx", Value: call},
@@ -108,18 +108,18 @@ func (s *Store) UpdateLogin(ctx context.Context, stateHash string, fn func(l *co
 
 // UsedLogins returns logins that were used before a time, the oldest first.
 func (s *Store) UsedLogins(ctx context.Context, before time.Time, limit int) ([]connect.Login, error) {
-	return early(ctx, s.client.Collection("logins").Query, "ConsumedAt", before, limit, decodeLogin)
+	return early(ctx, s, s.client.Collection("logins").Query, "ConsumedAt", before, limit, decodeLogin)
 }
 
 // UserLogins returns logins of a user.
 func (s *Store) UserLogins(ctx context.Context, userID string, limit int) ([]connect.Login, error) {
-	pointers, err := fetch(ctx, s.client.Collection("logins").Where("UserID", "==", userID).Limit(limit), decodeLogin)
+	pointers, err := fetch(ctx, s, s.client.Collection("logins").Where("UserID", "==", userID).Limit(limit), decodeLogin)
 	return values(pointers), err
 }
 
 // DeleteLogin deletes a login.
 func (s *Store) DeleteLogin(ctx context.Context, stateHash string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if _, err := s.login(stateHash).Delete(ctx); err != nil {
 		return classify("delete login", err)
@@ -129,11 +129,11 @@ func (s *Store) DeleteLogin(ctx context.Context, stateHash string) error {
 
 // Grants returns what is held of a Google account.
 func (s *Store) Grants(ctx context.Context, subject string) ([]connect.Grant, error) {
-	connections, err := holding(ctx, s.client.Collection("connections"), subject, decodeConnection)
+	connections, err := holding(ctx, s, s.client.Collection("connections"), subject, decodeConnection)
 	if err != nil {
 		return nil, err
 	}
-	logins, err := holding(ctx, s.client.Collection("logins"), subject, decodeLogin)
+	logins, err := holding(ctx, s, s.client.Collection("logins"), subject, decodeLogin)
 	return append(connections, logins...), err
 }
 
@@ -145,8 +145,8 @@ type holder interface {
 
 // holding returns the grants of a Google account that documents of a
 // collection hold.
-func holding[T holder](ctx context.Context, of *firestore.CollectionRef, subject string, decode func(*firestore.DocumentSnapshot) (T, error)) ([]connect.Grant, error) {
-	documents, err := fetch(ctx, of.Where("Subject", "==", subject), decode)
+func holding[T holder](ctx context.Context, s *Store, of *firestore.CollectionRef, subject string, decode func(*firestore.DocumentSnapshot) (T, error)) ([]connect.Grant, error) {
+	documents, err := fetch(ctx, s, of.Where("Subject", "==", subject), decode)
 	var held []connect.Grant
 	for _, d := range documents {
 		if d.Holds() {
@@ -159,5 +159,5 @@ func holding[T holder](ctx context.Context, of *firestore.CollectionRef, subject
 // StaleConnections returns connections that have had stale tokens since before
 // a time, the longest first.
 func (s *Store) StaleConnections(ctx context.Context, before time.Time, limit int) ([]connect.Connection, error) {
-	return early(ctx, s.client.Collection("connections").Query, "StaleAt", before, limit, decodeConnection)
+	return early(ctx, s, s.client.Collection("connections").Query, "StaleAt", before, limit, decodeConnection)
 }

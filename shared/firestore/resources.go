@@ -31,7 +31,7 @@ func (s *Store) Resources(ctx context.Context, userID string, q connect.Resource
 	if last != nil {
 		query = query.StartAfter(last.ProjectID, last.Type, last.Name, name(last.ID))
 	}
-	return list(ctx, query, q.PageSize, decodeResource, func(r connect.Resource) connect.Cursor {
+	return list(ctx, s, query, q.PageSize, decodeResource, func(r connect.Resource) connect.Cursor {
 		return connect.Cursor{Of: "resources", ProjectID: r.ProjectID, Type: r.Type, Name: r.Name, ID: r.ID}
 	})
 }

@@ -40,7 +40,7 @@ type transaction struct {
 //
 // A call that is cut off takes some seconds more: the client rolls back.
 func (s *Store) transact(ctx context.Context, what string, fn func(t *transaction) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	id := connect.NewID()
 	for try := 1; ; try++ {

@@ -26,7 +26,7 @@ func (c *cloud) Account(ctx context.Context, projectID, email string) (setup.Acc
 	if err != nil {
 		return setup.Account{}, err
 	}
-	return setup.Account{Email: account.Email, Description: account.Description, Disabled: account.Disabled}, nil
+	return setup.Account{Email: account.Email, UniqueID: account.UniqueId, Description: account.Description, Disabled: account.Disabled}, nil
 }
 
 // CreateAccount implements setup.Cloud.
@@ -39,7 +39,7 @@ func (c *cloud) CreateAccount(ctx context.Context, projectID, accountID, display
 	if err != nil {
 		return setup.Account{}, err
 	}
-	return setup.Account{Email: account.Email, Description: account.Description, Disabled: account.Disabled}, nil
+	return setup.Account{Email: account.Email, UniqueID: account.UniqueId, Description: account.Description, Disabled: account.Disabled}, nil
 }
 
 // EnableAccount implements setup.Cloud.
@@ -59,9 +59,9 @@ func (c *cloud) DisableAccount(ctx context.Context, projectID, email string) err
 }
 
 // DeleteAccount implements setup.Cloud.
-func (c *cloud) DeleteAccount(ctx context.Context, projectID, email string) error {
-	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.delete"), projectID, "delete "+email, func(ctx context.Context) call[*iam.Empty] {
-		return c.accounts.Delete(accountName(projectID, email)).Context(ctx)
+func (c *cloud) DeleteAccount(ctx context.Context, projectID, uniqueID string) error {
+	_, err := do(ctx, c, iamAdmin.rpc("serviceAccounts.delete"), projectID, "delete account "+uniqueID, func(ctx context.Context) call[*iam.Empty] {
+		return c.accounts.Delete(accountName(projectID, uniqueID)).Context(ctx)
 	})
 	return err
 }

@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/googleapi"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/retry"
 	"gcpconnect/shared/setup"
 )
 
@@ -20,16 +20,9 @@ import (
 // takes longer is lost.
 const callTimeout = 30 * time.Second
 
-// Retries of one call are few and short, because an instance waits. What they
-// cannot overcome, the task queue's longer ones do.
-const (
-	maxTries = 4
-	// maxRetryAfter is the longest wait that Google may ask for and get. A
-	// longer one is for the task queue.
-	maxRetryAfter = 3 * time.Second
-	// maxRetrying bounds all tries together: none begins after it.
-	maxRetrying = 8 * time.Second
-)
+// maxTries bounds the tries of one call, because an instance waits. What they
+// cannot overcome, the task queue's longer retries do.
+const maxTries = 4
 
 // call is what all generated calls have.
 type call[T any] interface {
@@ -53,20 +46,19 @@ func do[T any](ctx context.Context, c *cloud, m rpc, projectID, doing string, ma
 	if projectID != "" {
 		ctx = connect.About(ctx, slog.String("project", projectID))
 	}
-	p := &patience{ctx: ctx, log: c.log, doing: doing, began: time.Now(), pause: gax.Backoff{Initial: 250 * time.Millisecond, Max: time.Second, Multiplier: 2}}
+	policy := retry.Policy{Tries: maxTries, Log: c.log, Except: func(e *connect.Error) bool { return e.Reason == setup.ReasonPaced }}
 	var result T
-	var last error
-	if err := gax.Invoke(ctx, func(ctx context.Context, _ gax.CallSettings) error {
-		result, last = t.try(ctx)
-		return last
-	}, gax.WithRetry(func() gax.Retryer { return p })); err == nil {
+	err := policy.Do(ctx, doing, func(ctx context.Context) (err error) {
+		result, err = t.try(ctx)
+		return err
+	})
+	if err == nil {
 		return result, nil
 	}
-	// Not Invoke's own error: that is the context's when a wait was cut short.
-	if source, ok := errors.AsType[sourceError](last); ok {
+	if source, ok := errors.AsType[sourceError](err); ok {
 		return result, source.err
 	}
-	return result, fmt.Errorf("%s: %w", doing, last)
+	return result, fmt.Errorf("%s: %w", doing, err)
 }
 
 // tries are the tries of one call, with what they have learnt.
@@ -144,36 +136,7 @@ func (t *tries[T]) send(ctx context.Context, token connect.Secret) (T, error) {
 
 // sourceError is an error of the TokenSource. It is handed on as it is, and
 // never retried here: the source knows better. It does not unwrap, so that
-// patience does not take it for one of Google's.
+// retry does not take it for one of Google's.
 type sourceError struct{ err error }
 
 func (e sourceError) Error() string { return e.err.Error() }
-
-// patience decides which errors are worth another try, and when. It
-// implements gax.Retryer for one call.
-type patience struct {
-	ctx   context.Context //nolint:containedctx // lives as long as the call; gax.Retryer's method takes none
-	log   *slog.Logger
-	doing string
-	began time.Time
-	pause gax.Backoff // with full jitter, doubling
-	tried int
-}
-
-// Retry implements gax.Retryer.
-func (p *patience) Retry(err error) (time.Duration, bool) {
-	p.tried++
-	failure, ok := errors.AsType[*connect.Error](err)
-	if !ok || failure.Code != connect.Unavailable || failure.Reason == setup.ReasonPaced || p.tried == maxTries || failure.RetryAfter > maxRetryAfter || p.ctx.Err() != nil {
-		return 0, false
-	}
-	wait := max(p.pause.Pause(), failure.RetryAfter)
-	if time.Since(p.began)+wait > maxRetrying {
-		return 0, false
-	}
-	if deadline, ok := p.ctx.Deadline(); ok && time.Until(deadline) <= wait {
-		return 0, false // there is no time left for another try
-	}
-	p.log.DebugContext(p.ctx, "call to Google is repeated", "call", p.doing, "try", p.tried, "wait", wait, "error", failure)
-	return wait, true
-}

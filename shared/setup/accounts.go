@@ -90,6 +90,7 @@ func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, descrip
 		r.mu.Unlock()
 		err = r.ledger.apply(ctx, creation, func() error {
 			account, err = r.user.CreateAccount(ctx, project, id, displayName, description)
+			creation[0].UniqueID = account.UniqueID
 			return err
 		})
 		if err == nil {
@@ -107,6 +108,7 @@ func (r *Run) ensureAccount(ctx context.Context, email, id, displayName, descrip
 		return wrap(err, "read %s", email)
 	}
 	if account.madeBy(r.Setup.ID) {
+		creation[0].UniqueID = account.UniqueID
 		_, err = r.ledger.found(ctx, creation)
 	} else {
 		err = r.ledger.foreign(ctx, creation)

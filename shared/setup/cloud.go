@@ -70,8 +70,10 @@ type Cloud interface {
 
 	// DisableAccount disables a service account; NotFound if it is not there.
 	DisableAccount(ctx context.Context, projectID, email string) error
-	// DeleteAccount deletes a service account; NotFound if it is not there.
-	DeleteAccount(ctx context.Context, projectID, email string) error
+	// DeleteAccount deletes the service account that has a unique ID; NotFound if it
+	// is not there. An account that is made later under the same email has another
+	// unique ID.
+	DeleteAccount(ctx context.Context, projectID, uniqueID string) error
 
 	// Policy reads a project's allow policy at version 3.
 	Policy(ctx context.Context, projectID string) (*Policy, error)
@@ -147,6 +149,7 @@ type Operation struct {
 // Account is a service account.
 type Account struct {
 	Email       string
+	UniqueID    string
 	Description string
 	Disabled    bool
 }

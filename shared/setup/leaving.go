@@ -163,8 +163,9 @@ func (s *Service) Disconnect(ctx context.Context, userID string) (Revocation, er
 	// The logins first: a grant that waits to be confirmed would keep the
 	// connection's from being revoked.
 	logins := s.forgetLogins(ctx, c)
+	looked := s.lookLast(ctx, c, true)
 	revocation, err := s.releaseStale(ctx, c)
-	return revocation, errors.Join(logins, err)
+	return revocation, errors.Join(logins, looked, err)
 }
 
 // Remove ends the connection and whatever runs for it, and starts the removal

@@ -19,7 +19,9 @@ type ledger struct {
 	setupID string // empty: the changes are made outside a setup
 	salt    string // tells such changes apart
 	resumed bool   // an execution of the same step was there before
-	last    bool   // nobody will find out later what became of a change
+	// interrupted says that an execution of the setup has failed or crashed.
+	interrupted bool
+	last        bool // nobody will find out later what became of a change
 
 	mu      sync.Mutex
 	planned map[string]connect.Change  // of this execution or one before it, and not known to be done
@@ -34,7 +36,7 @@ func (l *ledger) entry(projectID string, kind connect.ChangeKind, target, role, 
 	c := connect.Change{
 		UserID: l.userID, SetupID: l.setupID, ProjectID: projectID,
 		Kind: kind, Target: target, Role: role, Member: member,
-		State: connect.ChangePlanned, PlannedAt: time.Now(), Version: connect.SchemaVersion,
+		State: connect.ChangePlanned, Unanswered: l.interrupted, PlannedAt: time.Now(), Version: connect.SchemaVersion,
 	}
 	c.Identify(l.salt)
 	return c
@@ -64,6 +66,7 @@ func (l *ledger) open(ctx context.Context, made time.Time, resumed bool) error {
 		}
 		for _, c := range page {
 			if c.SetupID != l.setupID { // one of the very moment of the setup's beginning is not a setup's before
+				c.Unanswered = true
 				l.older[says(c)] = c
 			}
 		}
@@ -129,6 +132,13 @@ func (l *ledger) apply(ctx context.Context, changes []connect.Change, do func() 
 // plan records changes that are about to be made: if setups before this one had
 // planned them, they did not happen then.
 func (l *ledger) plan(ctx context.Context, changes []connect.Change) error {
+	l.mu.Lock()
+	for i, c := range changes {
+		if _, asked := l.older[says(c)]; asked {
+			changes[i].Unanswered = true
+		}
+	}
+	l.mu.Unlock()
 	if err := l.store.SaveChanges(ctx, l.userID, changes); err != nil {
 		return fmt.Errorf("record planned changes: %w", err)
 	}
@@ -212,6 +222,7 @@ func (l *ledger) found(ctx context.Context, changes []connect.Change) (ours bool
 	var done []connect.Change
 	for _, c := range changes {
 		if before, ok := l.planned[c.ID]; ok {
+			before.UniqueID = c.UniqueID
 			done = append(done, before)
 		} else if !mine[c.ID] {
 			l.see(c)
@@ -279,6 +290,7 @@ func (l *ledger) recall(ctx context.Context, changes []connect.Change) (made map
 			if l.planned == nil {
 				l.planned = map[string]connect.Change{}
 			}
+			c.Unanswered = true
 			l.planned[c.ID] = c
 		}
 	}
@@ -329,24 +341,33 @@ func (l *ledger) settleUndone(left int) {
 // project or, with no ID, in all; in no order.
 func (l *ledger) standing(ctx context.Context, projectID string, show func(connect.Change)) error {
 	for _, state := range []connect.ChangeState{connect.ChangePlanned, connect.ChangeDone} {
-		q := connect.ChangeQuery{ProjectID: projectID, State: state, PageSize: connect.MaxPageSize}
-		for {
-			page, next, err := l.store.Changes(ctx, l.userID, q)
-			if err != nil {
-				return fmt.Errorf("read changes that stand: %w", err)
+		err := l.each(ctx, connect.ChangeQuery{ProjectID: projectID, State: state}, func(c connect.Change) {
+			if c.Kind != connect.ChangeRemoveBinding { // of Aurora's own accounts: nothing to give back
+				show(c)
 			}
-			for _, c := range page {
-				if c.Kind != connect.ChangeRemoveBinding { // of Aurora's own accounts: nothing to give back
-					show(c)
-				}
-			}
-			if next == "" {
-				break
-			}
-			q.PageToken = next
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// each shows each of the user's changes that a query selects, newest first.
+func (l *ledger) each(ctx context.Context, q connect.ChangeQuery, show func(connect.Change)) error {
+	for q.PageSize = connect.MaxPageSize; ; {
+		page, next, err := l.store.Changes(ctx, l.userID, q)
+		if err != nil {
+			return fmt.Errorf("read changes: %w", err)
+		}
+		for _, c := range page {
+			show(c)
+		}
+		if next == "" {
+			return nil
+		}
+		q.PageToken = next
+	}
 }
 
 // counts returns how many changes were made and, of what is settled, how many

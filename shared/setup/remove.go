@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"gcpconnect/shared/connect"
 )
@@ -16,13 +17,15 @@ const stepRemove = "remove-access"
 // user's grant up. In each project first the access of Aurora's accounts and
 // the organization policy; when that is done everywhere, the accounts
 // themselves, so that no policy names an account that is gone; last, where
-// asked for, the APIs.
+// asked for, the APIs. Then it looks again at what may have arrived late.
+//
+// If something may still arrive after that, the tokens are kept until the sweep
+// has looked once more, lateFor later. See late.go.
 //
 // What cannot be undone is recorded beside its project, and stays in the
 // ledger as done. It keeps nothing from being given up: the user asked for
 // that first of all.
 func removeAccess(ctx context.Context, r *Run) error {
-	s := r.Setup
 	if err := r.takeStock(ctx); err != nil {
 		return err
 	}
@@ -46,26 +49,23 @@ func removeAccess(ctx context.Context, r *Run) error {
 			return err
 		}
 	}
-	left, err := r.standing(ctx, func(connect.Change) {})
+	if err := r.lookAgain(ctx); err != nil {
+		return err
+	}
+	late, left, err := r.late(ctx)
 	if err != nil {
 		return err
 	}
 	r.ledger.settleUndone(left)
+	if len(late) > 0 { // the tokens are kept for the last look
+		r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.LookAt = time.Now().Add(lateFor) })
+		return nil
+	}
 	// What is undone, and what became of the grant, is written down before the
 	// tokens go: a second execution could not find it out.
 	grant := r.Connection.Grant()
-	t, _, err := r.Tokens.vault.Get(ctx, grant.Tokens)
-	if err != nil && connect.CodeOf(err) != connect.NotFound {
-		return fmt.Errorf("read tokens: %w", err)
-	}
-	if err == nil {
-		result, err := r.revoke(ctx, grant, t)
-		if err != nil && !r.last { // nobody waits, and without the tokens it cannot be revoked
-			return connect.Errorf(connect.Unavailable, "Google could not be asked to revoke the grant.").Because(err)
-		}
-		if text := result.Words(); text != "" {
-			s.Warn(connect.Warning{Code: "not_revoked", Message: text})
-		}
+	if err := r.revokeGrant(ctx, grant); err != nil {
+		return err
 	}
 	if err := r.save(ctx); err != nil {
 		return err
@@ -74,6 +74,26 @@ func removeAccess(ctx context.Context, r *Run) error {
 		return fmt.Errorf("delete tokens: %w", err)
 	}
 	r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.Tokens = "" })
+	return nil
+}
+
+// revokeGrant revokes the user's grant at Google, and warns in the setup if it
+// stands after that.
+func (r *Run) revokeGrant(ctx context.Context, grant connect.Grant) error {
+	t, _, err := r.Tokens.vault.Get(ctx, grant.Tokens)
+	switch {
+	case connect.CodeOf(err) == connect.NotFound:
+		return nil
+	case err != nil:
+		return fmt.Errorf("read tokens: %w", err)
+	}
+	result, err := r.revoke(ctx, grant, t)
+	if err != nil && !r.last { // nobody waits, and without the tokens it cannot be revoked
+		return connect.Errorf(connect.Unavailable, "Google could not be asked to revoke the grant.").Because(err)
+	}
+	if text := result.Words(); text != "" {
+		r.Setup.Warn(connect.Warning{Code: "not_revoked", Message: text})
+	}
 	return nil
 }
 

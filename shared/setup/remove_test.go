@@ -33,6 +33,7 @@ func (c *chain) remove() *connect.Setup {
 // removed checks that a removal has left nothing anywhere.
 func (c *chain) removed(s *connect.Setup, before emulated.Snapshot) {
 	c.t.Helper()
+	s = c.lookedLast(s)
 	if s.State != connect.StateSucceeded || len(s.Warnings) > 0 {
 		c.t.Errorf("the removal ended with %s %s, %v", s.State, s.Message, s.Warnings)
 	}
@@ -57,6 +58,32 @@ func (c *chain) removed(s *connect.Setup, before emulated.Snapshot) {
 	if n := len(c.vault.held); n != 0 {
 		c.t.Errorf("%d tokens are in the vault", n)
 	}
+}
+
+// lookedLast lets the time pass until a removal's last look, if there is one, and
+// returns the removal as it is then.
+func (c *chain) lookedLast(s *connect.Setup) *connect.Setup {
+	c.t.Helper()
+	connection, err := c.store.Connection(c.t.Context(), "user-1")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if connection.LookAt.IsZero() {
+		return s
+	}
+	if len(c.vault.held) == 0 {
+		c.t.Error("the tokens are gone before the last look")
+	}
+	time.Sleep(time.Until(connection.LookAt) - time.Second)
+	if c.sweep(1); len(c.vault.held) == 0 {
+		c.t.Error("the last look was taken too early")
+	}
+	time.Sleep(time.Second)
+	c.sweep(1)
+	if s, err = c.store.Setup(c.t.Context(), s.ID); err != nil {
+		c.t.Fatal(err)
+	}
+	return s
 }
 
 // wantCounted fails unless a removal counts what the ledger says is undone.

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,8 @@ type Role struct {
 	Proof string
 }
 
-// knownRoles are the roles that a deployment may name without a proof
+// knownRoles are the roles that the agent account gets by default, and that a
+// deployment may name without a proof
 // (https://cloud.google.com/iam/docs/understanding-roles). The order is that
 // of the product page: what Aurora manages, then what it needs to do so.
 var knownRoles = []Role{
@@ -37,32 +39,19 @@ var knownRoles = []Role{
 	{"roles/viewer", "reads everything that the project holds, its billing link included", "resourcemanager.projects.get"},
 }
 
-var (
-	defaultAgentRoles = []string{
-		"roles/container.admin", "roles/run.admin", "roles/compute.admin", "roles/storage.admin",
-		"roles/cloudfunctions.admin", "roles/bigquery.admin", "roles/cloudsql.admin",
-		"roles/artifactregistry.admin", "roles/cloudbuild.builds.editor",
-		"roles/iam.serviceAccountUser", "roles/iam.securityReviewer", "roles/cloudasset.viewer",
-		"roles/serviceusage.serviceUsageConsumer", "roles/monitoring.viewer", "roles/logging.viewer",
-		"roles/viewer",
-	}
-	defaultAskRoles = []string{
+// DefaultAgentRoles returns the roles of the services that the product lists:
+// each service's own admin role, never roles/owner or roles/editor.
+func DefaultAgentRoles() []Role { return slices.Clone(knownRoles) }
+
+// DefaultAskRoles returns the known roles that only read.
+func DefaultAskRoles() []Role {
+	var roles []Role
+	for _, name := range []string{
 		"roles/viewer", "roles/iam.securityReviewer", "roles/cloudasset.viewer",
 		"roles/serviceusage.serviceUsageConsumer", "roles/monitoring.viewer", "roles/logging.viewer",
-	}
-)
-
-// DefaultAgentRoles lets Aurora manage the services that the product lists:
-// each by its own admin role, never by roles/owner or roles/editor.
-func DefaultAgentRoles() []Role { return mustParseRoles(defaultAgentRoles) }
-
-// DefaultAskRoles only read.
-func DefaultAskRoles() []Role { return mustParseRoles(defaultAskRoles) }
-
-func mustParseRoles(names []string) []Role {
-	roles, err := ParseRoles(names)
-	if err != nil {
-		panic(err) // the defaults are constants above
+	} {
+		role, _ := knownRole(name) // a test would find one that is not known
+		roles = append(roles, role)
 	}
 	return roles
 }

@@ -33,9 +33,11 @@ type Run struct {
 	// recorded is the step's outcome as the commit wrote it down.
 	recorded string
 
-	holder  string    // of the lease
-	last    bool      // the queue will not deliver the task again
-	leaveAt time.Time // when to begin no more work
+	holder string // of the lease
+	last   bool   // the queue will not deliver the task again
+	// lastLook says that Google is not looked at later: what is not there is undone.
+	lastLook bool
+	leaveAt  time.Time // when to begin no more work
 
 	mu      sync.Mutex // guards what follows, and Setup, while each is at work
 	savedAt time.Time
@@ -46,8 +48,11 @@ func newRun(p *Parts, c *connect.Connection, s *connect.Setup, holder string, la
 	now := time.Now()
 	return &Run{
 		Parts: p, Setup: s, Connection: c,
-		user:   p.Google.As(p.Tokens.User(c.Tokens)),
-		ledger: &ledger{store: p.Store, userID: s.UserID, setupID: s.ID, last: last, made: s.ChangesMade, stood: s.ChangesStood},
+		user: p.Google.As(p.Tokens.User(c.Tokens)),
+		ledger: &ledger{
+			store: p.Store, userID: s.UserID, setupID: s.ID, interrupted: s.Interrupted, last: last,
+			made: s.ChangesMade, stood: s.ChangesStood,
+		},
 		log:    log,
 		holder: holder, last: last, leaveAt: now.Add(p.Settings.Budget), savedAt: now,
 	}

@@ -158,6 +158,7 @@ func begin(s *connect.Setup, now time.Time) {
 		s.Steps = append(s.Steps, connect.StepRecord{Name: s.Step, StartedAt: now})
 	}
 	s.Steps[len(s.Steps)-1].Attempts++
+	s.Interrupted = s.Interrupted || s.Executions > 0
 	s.Executions++
 }
 

@@ -10,6 +10,38 @@
 // computes what is missing and writes only that, so that running it twice
 // writes nothing twice.
 //
+// # Late writes
+//
+// A process can be suspended right before a request leaves, so that the request
+// reaches Google after another execution has done the work, or after a removal.
+// No check in the process can prevent that. What makes each write harmless then:
+//
+//   - Set a project's or an account's policy: the etag of the policy that was
+//     read. If nobody has written the policy since, the removal's later looks
+//     take the grant back.
+//   - Create a service account: while it exists, its name is taken. After a
+//     removal, the later looks delete it.
+//   - Delete a service account: its unique ID, which a new account of the same
+//     name does not have.
+//   - Enable or disable a service account found there: it repeats what was done.
+//     After a removal, the later looks disable it.
+//   - Enable APIs: it repeats what was done. After a removal that disables APIs,
+//     the later looks disable them.
+//   - Disable an API: Google refuses it for an API that was used lately. The next
+//     setup enables it again.
+//   - Create an organization policy: while there is one, its name is taken. After
+//     a removal, the later looks delete it.
+//   - Replace, restore or delete an organization policy: its etag.
+//   - Revoke the grant: the execution that took over has revoked the same token.
+//     If the user has connected again instead, the new connection may need another
+//     consent.
+//
+// The later looks are for changes that the ledger has as planned, or as asked for
+// by an execution that recorded no answer: a removal looks at them when all else
+// is undone, and the sweep once more. See late.go. Writes to the store go through
+// transactions that check lease and generation; writes of the ledger name the
+// setup's own change.
+//
 // Start reading at Steps (the table), then Runner.Handle, then one step, e.g.
 // grant.go.
 package setup

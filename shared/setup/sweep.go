@@ -43,6 +43,12 @@ func (s *Service) Sweep(ctx context.Context) error {
 	faults = append(faults, wrap(err, "list used logins"), forAll(ctx, logins, s.settleUsed))
 	stale, err := s.Store.StaleConnections(ctx, now.Add(-sweepPatience), sweepPage)
 	faults = append(faults, wrap(err, "list stale connections"), forAll(ctx, stale, func(ctx context.Context, c *connect.Connection) error {
+		switch err := s.lookLast(ctx, c, false); {
+		case errors.Is(err, errNotYet):
+			return nil
+		case err != nil:
+			return wrap(err, "look once more after the removal of %s", c.UserID)
+		}
 		revocation, err := s.releaseStale(ctx, c)
 		if err == nil {
 			s.Log.InfoContext(ctx, "stale tokens were given up", "user", c.UserID, "grant", revocation)

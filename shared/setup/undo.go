@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type undoing struct {
 	p       *connect.Project
 	changes []connect.Change  // that stand, as far as the ledger knows; newest first
 	left    map[string]string // what could not be undone, with Google's words
+	again   bool              // it was undone before: this is another look
 }
 
 // of returns the changes of a kind.
@@ -103,7 +105,7 @@ func (u *undoing) projectBindings(ctx context.Context) error {
 func (u *undoing) accountBindings(ctx context.Context) error {
 	var accounts []string
 	for _, c := range u.of(connect.ChangeAddBinding) {
-		if c.Target != u.p.ID && !u.made(c.Target) && !slices.Contains(accounts, c.Target) {
+		if c.Target != u.p.ID && (u.again || !u.made(c.Target)) && !slices.Contains(accounts, c.Target) {
 			accounts = append(accounts, c.Target)
 		}
 	}
@@ -177,7 +179,10 @@ const clockSkew = time.Minute
 // written it since.
 func setBy(c connect.Change, own OrgPolicy) bool {
 	latest := c.DoneAt
-	if latest.IsZero() { // it is not known to be done; no call lasts longer than this
+	switch {
+	case mayArrive(c):
+		latest = time.Now()
+	case latest.IsZero(): // it is not known to be done; no call lasts longer than this
 		latest = c.PlannedAt.Add(MaxDeadline)
 	}
 	return own.UpdatedAt.IsZero() || own.UpdatedAt.After(c.PlannedAt.Add(-clockSkew)) && own.UpdatedAt.Before(latest.Add(clockSkew))
@@ -186,7 +191,7 @@ func setBy(c connect.Change, own OrgPolicy) bool {
 // disableAccounts disables again what was there disabled.
 func (u *undoing) disableAccounts(ctx context.Context) error {
 	for _, c := range u.of(connect.ChangeEnableAccount) {
-		if u.made(c.Target) {
+		if u.made(c.Target) && !u.again {
 			continue
 		}
 		if err := u.r.user.DisableAccount(ctx, u.p.ID, c.Target); err != nil && connect.CodeOf(err) != connect.NotFound {
@@ -212,7 +217,7 @@ func (u *undoing) deleteAccounts(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := u.r.user.DeleteAccount(ctx, u.p.ID, email); err != nil && connect.CodeOf(err) != connect.NotFound {
+		if err := u.deleteAccount(ctx, created); err != nil && connect.CodeOf(err) != connect.NotFound {
 			if err := u.keep("the service account "+email, err); err != nil {
 				return err
 			}
@@ -229,6 +234,20 @@ func (u *undoing) deleteAccounts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deleteAccount deletes an account by its unique ID. A request that arrives late
+// then cannot delete an account that was made since under the same email.
+func (u *undoing) deleteAccount(ctx context.Context, created connect.Change) error {
+	id := created.UniqueID
+	if id == "" || u.again { // another one may have appeared
+		account, err := u.r.user.Account(ctx, u.p.ID, created.Target)
+		if err != nil && !absent(err) {
+			return err
+		}
+		id = cmp.Or(account.UniqueID, created.Target) // one just made can be deleted before it can be read
+	}
+	return u.r.user.DeleteAccount(ctx, u.p.ID, id)
 }
 
 // How long disabling APIs may take in one project, and how long to wait
@@ -283,7 +302,7 @@ func (u *undoing) disableAPIs(ctx context.Context) error {
 			refused[c.Target] = connect.MessageOf(err)
 		}
 	}
-	if moving && time.Since(u.p.OperationsAt) < disablingTime {
+	if moving && time.Since(u.p.OperationsAt) < disablingTime && !(u.r.lastLook && u.r.last) {
 		return Later(disablingWait)
 	}
 	for _, c := range on {
@@ -296,7 +315,19 @@ func (u *undoing) disableAPIs(ctx context.Context) error {
 	return nil
 }
 
-// undone marks changes in the ledger: they stand no more.
+// undone marks changes in the ledger: they stand no more. One that may still
+// arrive at Google is left planned until the last look.
 func (u *undoing) undone(ctx context.Context, changes []connect.Change) error {
-	return u.r.ledger.mark(ctx, changes, connect.ChangeUndone)
+	var open, undone []connect.Change
+	for _, c := range changes {
+		if !u.r.lastLook && mayArrive(c) {
+			open = append(open, c)
+		} else {
+			undone = append(undone, c)
+		}
+	}
+	if err := u.r.ledger.save(ctx, open, connect.ChangePlanned); err != nil {
+		return err
+	}
+	return u.r.ledger.mark(ctx, undone, connect.ChangeUndone)
 }

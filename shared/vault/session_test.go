@@ -54,7 +54,7 @@ func TestNamespaceAndTimeOut(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	v, err := vault.New(vault.Options{Address: server.URL, Namespace: "team", Mount: "gcpconnect", Auth: vault.Auth{Token: "t"}})
+	v, err := vault.New(vault.Options{Address: server.URL, Namespace: "team", Mount: "gcpconnect", Auth: vault.Auth{Token: "t"}, Timeout: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

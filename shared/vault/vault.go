@@ -9,6 +9,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // policy.hcl
 	"errors"
@@ -31,8 +32,8 @@ var Policy string
 // folder is where tokens are below the mount.
 const folder = "tokens/"
 
-// callTimeout is how long a call may take, login and retries included.
-const callTimeout = 10 * time.Second
+// defaultTimeout is Options.Timeout unless it is set.
+const defaultTimeout = 10 * time.Second
 
 // Options say which Vault, and who we are there.
 type Options struct {
@@ -40,12 +41,15 @@ type Options struct {
 	Namespace string // empty: the root namespace
 	Mount     string // of the key-value store
 	Auth      Auth
+	// Timeout is how long a call may take, login and retries included; 0: 10 s.
+	Timeout time.Duration
 	// Wrap puts something between the client and the network; nil: nothing.
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // Vault is a connect.Vault in HashiCorp Vault.
 type Vault struct {
+	timeout time.Duration // of a call
 	mount   string
 	client  *api.Client
 	kv      *api.KVv2
@@ -68,7 +72,7 @@ func New(o Options) (*Vault, error) {
 	if t, ok := config.HttpClient.Transport.(*http.Transport); ok && t.TLSClientConfig != nil && t.TLSClientConfig.InsecureSkipVerify {
 		return nil, errors.New("VAULT_SKIP_VERIFY gives tokens to whoever answers: unset it, and name Vault's certificate authority in VAULT_CACERT")
 	}
-	config.Address, config.AgentAddress, config.Timeout = o.Address, "", callTimeout
+	config.Address, config.AgentAddress, config.Timeout = o.Address, "", cmp.Or(o.Timeout, defaultTimeout)
 	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 2, 200*time.Millisecond, time.Second
 	if o.Wrap != nil {
 		config.HttpClient.Transport = o.Wrap(config.HttpClient.Transport)
@@ -85,7 +89,7 @@ func New(o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{mount: o.Mount, client: client, kv: client.KVv2(o.Mount), session: session}, nil
+	return &Vault{timeout: config.Timeout, mount: o.Mount, client: client, kv: client.KVv2(o.Mount), session: session}, nil
 }
 
 // Close ends the renewal of our own Vault token.
@@ -158,7 +162,7 @@ func (v *Vault) Delete(ctx context.Context, ref connect.TokenRef) error {
 // do runs one call with a session. A session that Vault does not take any more,
 // because somebody revoked it, is replaced once.
 func (v *Vault) do(ctx context.Context, doing string, call func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	for last := false; ; last = true {
 		used, err := v.session.ensure(ctx)

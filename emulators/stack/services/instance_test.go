@@ -81,15 +81,19 @@ func newFated(google string) *fated {
 	return f
 }
 
-// madeUp are parts of moments that differ from user to user.
-var madeUp = regexp.MustCompile(`aurora-[0-9a-f]{20}`)
+// madeUp are parts of moments that differ from user to user, and uniqueID what
+// differs from run to run.
+var (
+	madeUp   = regexp.MustCompile(`aurora-[0-9a-f]{20}`)
+	uniqueID = regexp.MustCompile(`\b\d{21}\b`)
+)
 
 // meet is the hook of an instance.
 func (f *fated) meet(_ context.Context, m connecttest.Moment) error {
 	if m.Part == f.google {
 		m.Part = "google"
 	}
-	name := madeUp.ReplaceAllString(m.String(), "aurora")
+	name := uniqueID.ReplaceAllString(madeUp.ReplaceAllString(m.String(), "aurora"), "N")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m.Part == "store" && m.After {
@@ -187,7 +191,7 @@ func serveInstance(encoded string) error {
 	hook := connecttest.Hook(f.meet)
 	backends.Store, backends.Vault, backends.Queue = hook.Store(backends.Store), hook.Vault(backends.Vault), hook.Queue(backends.Queue)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a, err := app.New(cfg, backends, hook.Transport(connect.Punctual{Next: &http.Transport{MaxIdleConnsPerHost: 32}}), log)
+	a, err := app.New(cfg, backends, hook.Transport(late{&http.Transport{MaxIdleConnsPerHost: 32}}), log)
 	if err != nil {
 		return err
 	}
@@ -204,6 +208,17 @@ func serveInstance(encoded string) error {
 		return err
 	}
 	return (&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}).Serve(listener)
+}
+
+// late sends a request that became overdue on the way through the transport. The
+// program has checked its time before, and cannot call it back.
+type late struct{ next http.RoundTripper }
+
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	if connect.Overdue(r.Context()) != nil {
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	}
+	return l.next.RoundTrip(r)
 }
 
 // instance is a running process of the program.

@@ -7,17 +7,17 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/emulators/stack/stacktest"
 )
 
-// patience is longer than what follows waits for a step that was at work when
-// the user connected anew: the 90 s of its lease.
-const patience = 150 * time.Second
+// someDeaths are how many moments of a setup are tried, and as many of a removal,
+// unless all are.
+const someDeaths = 6
 
 // fewRoles are enough to be granted, checked and used.
 var fewRoles = map[string]string{
@@ -48,7 +48,7 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 	if l.logins, err = y.connect(user); err != nil {
 		return l, err
 	}
-	if err := errors.Join(y.idle(patience), y.sweep()); err != nil {
+	if err := errors.Join(y.idle(), y.sweep()); err != nil {
 		return l, err
 	}
 	if l.connected, err = y.state(); err != nil {
@@ -58,7 +58,7 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 	if err := y.call(user, http.StatusAccepted, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true}); err != nil {
 		return l, err
 	}
-	if err := errors.Join(y.idle(patience), y.sweep()); err != nil {
+	if err := errors.Join(y.idle(), y.sweep()); err != nil {
 		return l, err
 	}
 	if l.removed, err = y.state(); err != nil {
@@ -94,8 +94,8 @@ func mayDoAll() *google.Scenario {
 	})
 }
 
-// A process is killed at each moment in turn at which it calls something or has
-// called it, from the login to the end of the cleanup. It is started again,
+// A process is killed at moments at which it calls something or has called it, with
+// -full at each in turn, from the login to the end of the cleanup. It is started again,
 // tasks are delivered again, and the user repeats what was not answered. Then
 // everything is as if nothing had happened.
 func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
@@ -119,6 +119,7 @@ func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
 	// Two deaths of one connection, far from each other, take half the time of
 	// two lives.
 	setup, removal := deaths(whole.setup), deaths(whole.removal)
+	setup, removal = stacktest.Sample(t, setup, someDeaths), stacktest.Sample(t, removal, someDeaths)
 	var group sync.WaitGroup
 	for i := range max(len(setup), len(removal)) {
 		var one, other fate
@@ -144,7 +145,7 @@ func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
 	if left := tokensIn(t, rootOf(t, shared.vault)); left > 0 {
 		t.Errorf("%d tokens are left in the Vault, and all users have left", left)
 	}
-	t.Logf("killed at %d moments of a setup and %d of a removal", len(whole.setup), len(whole.removal))
+	t.Logf("killed at %d of %d moments of a setup and %d of %d of a removal", len(setup), len(whole.setup), len(removal), len(whole.removal))
 }
 
 // deaths are those at each of the moments.

@@ -25,7 +25,9 @@ type (
 )
 
 func (s services) environment() map[string]string {
-	return stacktest.Services{Firestore: s.firestore, Vault: s.vault}.Environment()
+	environment := stacktest.Services{Firestore: s.firestore, Vault: s.vault}.Environment()
+	environment["VERIFY_INTERVAL"] = "1s"
+	return environment
 }
 
 func scenario(n int, change func(*google.Scenario)) *google.Scenario {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,16 +52,22 @@ type site struct {
 	wire        http.RoundTripper // what the client sends through, unwatched
 	user        string
 	shared      services
-	patient     bool // leases last as long as they do
 
 	mu         sync.Mutex
-	underWay   map[string]int            // deliveries by what they are about
+	calls      int                       // of Google, that are being answered
 	done       map[string]map[string]int // function -> task -> how often it was answered with success
 	instances  []*instance
 	deaths     int
 	closed     bool
 	supervisor sync.WaitGroup
 }
+
+// shortLeases are the timing of every site: a lease is waited for. A step takes a
+// tenth of a second, and has twenty times as long on a busy machine.
+var shortLeases = map[string]string{"STEP_BUDGET": "3s", "STEP_DEADLINE": "4s", "STEP_LEASE": "5s", "OPERATION_GRACE": "0s"}
+
+// patience bounds what takes a few seconds, on a busy machine too.
+const patience = time.Minute
 
 // queueOf is the queue of every site.
 const queueOf = "projects/aurora-local/locations/local/queues/setups"
@@ -76,7 +83,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	}
 	y := &site{
 		t: t, user: user, shared: shared, scenario: s, environment: shared.environment(),
-		underWay: map[string]int{}, done: map[string]map[string]int{},
+		done: map[string]map[string]int{},
 	}
 	// Connections are not kept: those to an instance die with it.
 	y.wire = &http.Transport{DisableKeepAlives: true}
@@ -86,7 +93,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	var err error
 	y.google, err = google.NewServer(google.Options{Scenario: s, PublicURL: at.URL})
 	must(err)
-	at.Config.Handler = shortLived{y.google}
+	at.Config.Handler = &counted{next: shortLived{y.google}, site: y}
 
 	y.tasks, err = tasks.NewServer(tasks.Options{Client: &http.Client{Transport: deliveries{y}, Timeout: 5 * time.Second}})
 	must(err)
@@ -119,9 +126,8 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	} {
 		y.environment[variable] = value
 	}
-	for variable, value := range environment {
-		y.environment[variable] = value
-	}
+	maps.Copy(y.environment, shortLeases)
+	maps.Copy(y.environment, environment)
 	t.Cleanup(y.close)
 	return y
 }
@@ -258,92 +264,58 @@ func (s shortLived) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(content)
 }
 
-// deliveries are the queue's requests on their way. Here time is moved on: a
-// lease lasts 90 seconds, and an operation of Google's is left alone for 10,
-// which nobody here waits for.
+// counted counts the calls that are being answered.
+type counted struct {
+	next http.Handler
+	site *site
+}
+
+func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.count(1)
+	defer c.count(-1)
+	c.next.ServeHTTP(w, r)
+}
+
+func (c *counted) count(n int) {
+	c.site.mu.Lock()
+	defer c.site.mu.Unlock()
+	c.site.calls += n
+}
+
+// quiet waits until Google has not been called for a while.
+func (y *site) quiet() {
+	const while = 300 * time.Millisecond
+	for known, since := -1, time.Now(); time.Since(since) < while; time.Sleep(while / 30) {
+		calls := len(y.google.Calls())
+		y.mu.Lock()
+		if calls != known || y.calls > 0 {
+			known, since = calls, time.Now()
+		}
+		y.mu.Unlock()
+	}
+}
+
+// deliveries are the queue's requests on their way, which counts those that were
+// done.
 type deliveries struct{ site *site }
 
 func (d deliveries) RoundTrip(r *http.Request) (*http.Response, error) {
 	y := d.site
-	function, name := strings.TrimPrefix(r.URL.Path, "/tasks/"), r.Header.Get("X-CloudTasks-TaskName")
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	var about struct{ Setup, User, Project string }
-	if err := json.Unmarshal(body, &about); err != nil {
-		return nil, err
-	}
-	key := about.Setup + about.Project
-	y.mu.Lock()
-	y.underWay[key]++
-	alone := y.underWay[key] == 1
-	y.mu.Unlock()
-	defer func() {
-		y.mu.Lock()
-		y.underWay[key]--
-		y.mu.Unlock()
-	}()
-	// If nothing else is being done about it, a lease that stands is a dead
-	// process's.
-	if err := y.moveOn(r.Context(), alone && !y.patient, about.Setup, about.User, about.Project); err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	resp, err := y.client.Transport.RoundTrip(r)
 	if err == nil && resp.StatusCode/100 == 2 {
+		function, name := strings.TrimPrefix(r.URL.Path, "/tasks/"), r.Header.Get("X-CloudTasks-TaskName")
 		y.mu.Lock()
+		defer y.mu.Unlock()
 		if y.done[function] == nil {
 			y.done[function] = map[string]int{}
 		}
 		y.done[function][name]++
-		y.mu.Unlock()
 	}
 	return resp, err
 }
 
-// moveOn lets the time pass that a lease lasts, if its holder is dead, and that
-// an operation of Google's is left alone.
-func (y *site) moveOn(ctx context.Context, dead bool, setupID, user, project string) error {
-	unchanged := errors.New("nothing to move")
-	var err error
-	if setupID != "" {
-		_, _, err = y.store.UpdateSetup(ctx, setupID, func(_ *connect.Connection, s *connect.Setup) error {
-			moved := false
-			if dead && s.Lease.Live(time.Now()) {
-				s.Lease.ExpiresAt, moved = time.Now(), true
-			}
-			for i := range s.Projects {
-				if p := &s.Projects[i]; fresh(*p) {
-					p.OperationsAt, moved = p.OperationsAt.Add(-time.Minute), true
-				}
-			}
-			if !moved {
-				return unchanged
-			}
-			return nil
-		})
-	} else {
-		_, _, err = y.store.UpdateDiscovery(ctx, user, project, func(_ *connect.Connection, d *connect.Discovery) error {
-			if !dead || !d.Lease.Live(time.Now()) {
-				return unchanged
-			}
-			d.Lease.ExpiresAt = time.Now()
-			return nil
-		})
-	}
-	if errors.Is(err, unchanged) || connect.CodeOf(err) == connect.NotFound {
-		return nil
-	}
-	return err
-}
-
-// fresh reports whether a project's operations are to be left alone.
-func fresh(p connect.Project) bool { return time.Since(p.OperationsAt) < time.Minute }
-
 // idle waits until the queue is empty.
-func (y *site) idle(patience time.Duration) error {
+func (y *site) idle() error {
 	ctx, cancel := context.WithTimeout(y.t.Context(), patience)
 	defer cancel()
 	if err := y.tasks.Idle(ctx); err != nil {
@@ -369,7 +341,6 @@ func (y *site) connect(u *demo.User) (logins int, err error) {
 		if login, _, err = u.Connect(y.t.Context(), demo.Choice{}); err == nil && login == "gcp_setup_pending" {
 			return logins, nil
 		}
-		y.passLease()
 	}
 	return logins, fmt.Errorf("the login ended with %q, %w", login, err)
 }
@@ -384,28 +355,15 @@ func (y *site) call(u *demo.User, want int, method, path string, body any) (err 
 		if err == nil {
 			err = fmt.Errorf("%s %s answered %d %s", method, path, answer.Status, answer.Body)
 		}
-		y.passLease()
 	}
 	return err
 }
 
-// passLease lets the time pass that the lease lasts of a step which died with the
-// process that did not answer the user: what follows would wait for it.
-func (y *site) passLease() {
-	ctx := y.t.Context()
-	c, err := y.store.Connection(ctx, y.user)
-	if err == nil && c.SetupID != "" {
-		err = y.moveOn(ctx, true, c.SetupID, "", "")
-	}
-	if err != nil && connect.CodeOf(err) != connect.NotFound {
-		y.t.Error(err)
-	}
-}
-
 // sweep lets the time pass after which logins and tokens count as nobody's, and
-// calls sweep.
+// after which a removal looks once more, and calls sweep until that is done.
 func (y *site) sweep() error {
-	ctx := y.t.Context()
+	ctx, cancel := context.WithTimeout(y.t.Context(), patience)
+	defer cancel()
 	logins, err := y.store.UsedLogins(ctx, time.Now().Add(time.Hour), 100)
 	if err != nil {
 		return err
@@ -422,27 +380,38 @@ func (y *site) sweep() error {
 		if !c.StaleAt.IsZero() {
 			c.StaleAt = c.StaleAt.Add(-time.Hour)
 		}
+		if c.LookAt.After(time.Now()) {
+			c.LookAt = time.Now()
+		}
 		return nil, nil
 	}); err != nil {
 		return err
 	}
-	for range 3 {
-		r, failed := http.NewRequestWithContext(ctx, http.MethodPost, y.URL+"/tasks/"+setup.SweepFunction, http.NoBody)
-		if failed != nil {
-			return failed
+	for ; ; time.Sleep(100 * time.Millisecond) {
+		status, err := y.callSweep(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("sweep answered %d, %w", status, err)
 		}
-		r.Header.Set("X-CloudScheduler", "true")
-		var resp *http.Response
-		if resp, err = y.client.Do(r); err != nil {
+		if err != nil || status != http.StatusNoContent {
 			continue
 		}
-		_ = resp.Body.Close()
-		if resp.StatusCode == http.StatusNoContent {
-			return nil
+		if c, err := y.store.Connection(ctx, y.user); err != nil || c.LookAt.IsZero() {
+			return err
 		}
-		err = fmt.Errorf("sweep answered %d", resp.StatusCode)
 	}
-	return err
+}
+
+func (y *site) callSweep(ctx context.Context) (status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, y.URL+"/tasks/"+setup.SweepFunction, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("X-CloudScheduler", "true")
+	resp, err := y.client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
 }
 
 // kept is everything that is kept of the site's user, in lines, without what
@@ -529,12 +498,12 @@ func (y *site) state() (s kept, err error) {
 	}
 
 	c.UserID, c.Generation, c.Tokens = "", 0, ""
-	x.UserID, x.Generation, x.Attempt, x.Executions, x.Lease = "", 0, 0, 0, connect.Lease{}
+	x.UserID, x.Generation, x.Attempt, x.Executions, x.Lease, x.Interrupted = "", 0, 0, 0, connect.Lease{}, false
 	for i := range x.Steps {
 		x.Steps[i].Attempts = 0
 	}
 	for i := range changes {
-		changes[i].ID, changes[i].UserID = "", ""
+		changes[i].ID, changes[i].UserID, changes[i].UniqueID, changes[i].Unanswered = "", "", "", false
 	}
 	for i := range discoveries {
 		d := &discoveries[i]

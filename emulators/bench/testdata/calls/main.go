@@ -1,6 +1,6 @@
-// Command calls makes the calls of a setup by the libraries that the product makes
-// them with, and does nothing else: what its overhead is measured beside. It prints
-// the processor time that it took, in nanoseconds.
+// Command calls makes the calls of a setup with the libraries of the product and does nothing
+// else. The product's processor time is compared with it. It prints the processor time that it
+// used, in nanoseconds.
 //
 //	CALLS            how often to call each method of Google, as JSON
 //	PROJECTS         how many projects there are: project-001 and so on

@@ -1,5 +1,5 @@
-// Command hello is the least that the functions framework can serve: what a cold
-// start is measured beside.
+// Command hello is the smallest program on the functions framework. Cold starts are compared
+// with it.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command bare serves one document of Firestore and does nothing else: what status
-// is measured beside.
+// Command bare serves one document of Firestore and does nothing else. The function status is
+// compared with it.
 package main
 
 import (
