@@ -17,7 +17,7 @@ import (
 // However the program ends, by Ctrl-C or by kill -9: what it started ends too.
 func TestNothingIsLeftRunning(t *testing.T) {
 	t.Parallel()
-	partstest.Firestore(t) // skips where it is not installed
+	partstest.RequireFirestore(t)
 	program := filepath.Join(t.TempDir(), "emulators")
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)

@@ -17,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/functions"
 )
 
@@ -36,7 +37,8 @@ func filesOf(fsys fs.FS, ending string) (map[string]string, error) {
 // instant is the default scenario with a Google that takes no time, changed.
 func instant(change func(*google.Scenario)) *google.Scenario {
 	s := google.DefaultScenario()
-	s.Latencies, s.Propagation, s.Quotas = google.Latencies{}, google.Propagation{}, false
+	googletest.Instant(s)
+	s.Quotas = false
 	for i := range s.Projects {
 		if s.Projects[i].ID != s.Metadata.Project {
 			s.Projects[i].EnabledAPIs = &required
@@ -59,12 +61,6 @@ var required = func() []string {
 	}
 	return names
 }()
-
-// project returns the scenario's project of that ID.
-func project(s *google.Scenario, id string) *google.Project {
-	i := slices.IndexFunc(s.Projects, func(p google.Project) bool { return p.ID == id })
-	return &s.Projects[i]
-}
 
 // keep leaves these projects and the platform's in the scenario.
 func keep(s *google.Scenario, ids ...string) {
@@ -216,8 +212,8 @@ func TestChoosingShowsWhatWouldChangeBeforeItDoes(t *testing.T) {
 	t.Parallel()
 	s := instant(func(s *google.Scenario) {
 		keep(s, "shop-production", "dana-playground")
-		project(s, "shop-production").Bindings[0].Role = "roles/viewer"
-		template := *project(s, "shop-production")
+		googletest.Project(s, "shop-production").Bindings[0].Role = "roles/viewer"
+		template := *googletest.Project(s, "shop-production")
 		template.ID, template.Number, template.Name, template.Labels = "team-{n}", "700000000{n}", "Team {n}", nil
 		template.Bindings = []google.Binding{{Role: "roles/owner", Members: []string{"user:demo@example.com"}}}
 		template.Resources, template.ServiceAccounts = nil, nil
@@ -291,7 +287,7 @@ func TestPartialVerificationIsAWarning(t *testing.T) {
 	t.Parallel()
 	l := start(t, instant(func(s *google.Scenario) {
 		keep(s, "shop-production", "shop-staging", "internal-tools")
-		project(s, "shop-staging").Propagation = &google.GrantDelays{Project: new(google.Never)}
+		googletest.Project(s, "shop-staging").Propagation = &google.GrantDelays{Project: new(google.Never)}
 	}), map[string]string{"VERIFY_ATTEMPTS": "3"})
 	p := l.profile()
 	p.connect()

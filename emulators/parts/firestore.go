@@ -41,6 +41,12 @@ func emulatorProgram() (string, error) {
 	return program, nil
 }
 
+// CheckFirestore returns a MissingError if the emulator is not installed.
+func CheckFirestore() error {
+	_, err := emulatorProgram()
+	return err
+}
+
 // StartFirestore starts a Firestore emulator at an address, a free one if that
 // is empty, with its log in a folder. Its data are in memory: they end with it.
 func StartFirestore(ctx context.Context, address, logs string) (*Firestore, error) {

@@ -12,7 +12,7 @@ import (
 
 func TestAPartThatIsStoppedIsGoneAndCanBeStoppedAgain(t *testing.T) {
 	t.Parallel()
-	firestore := partstest.Firestore(t)
+	firestore := partstest.OwnFirestore(t)
 	began := time.Now()
 	for range 2 {
 		if err := firestore.Stop(); err != nil {

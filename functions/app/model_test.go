@@ -260,7 +260,7 @@ func (m *model) look(ctx context.Context, progress map[string]int) {
 func (m *model) do(ctx context.Context, what string) {
 	post := func(path string, body any) { _, _ = m.user.Call(ctx, http.MethodPost, path, body) }
 	access := func(enabled bool) {
-		post("/api/gcp/sa-project-access", map[string]any{"projects": []map[string]any{{"projectId": "project-1", "enabled": true}, {"projectId": "project-2", "enabled": enabled}}})
+		post("/api/gcp/sa-project-access", map[string]any{"projects": []map[string]any{{"projectId": "project-001", "enabled": true}, {"projectId": "project-002", "enabled": enabled}}})
 	}
 	switch what {
 	case "connect":
@@ -272,9 +272,9 @@ func (m *model) do(ctx context.Context, what string) {
 	case "retry":
 		post("/gcp/post-auth-retry", nil)
 	case "select":
-		post("/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"project-2"}})
+		post("/gcp/post-auth-retry", map[string]any{"selected_project_ids": []string{"project-002"}})
 	case "move the root project":
-		post("/api/gcp/root-project", map[string]any{"project_id": "project-2"})
+		post("/api/gcp/root-project", map[string]any{"project_id": "project-002"})
 	case "take access":
 		access(false)
 	case "give access":

@@ -25,6 +25,7 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/functions"
 	"gcpconnect/functions/app"
 	"gcpconnect/shared/config"
@@ -35,51 +36,23 @@ import (
 )
 
 const (
-	owner     = "user@example.com"
+	owner     = googletest.Owner
 	userID    = "user-1"
 	auroraURL = "http://127.0.0.1:8080"
 	googleURL = "http://127.0.0.1:8085"
 )
 
-// platformAPIs are enabled in the platform's own project.
-var platformAPIs = []string{
-	"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
-	"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
-}
-
-// scenario is a Google with n projects of one owner, whose organization lets
-// nobody outside into policies; the owner may change that.
+// scenario makes a Google with n projects of one owner. Their organization
+// allows only its own members in policies, and the owner may change that.
 func scenario(n int) *google.Scenario {
-	s := &google.Scenario{
-		Users: []google.User{{Email: owner, Sub: "100000000000000000001", Name: "User One", Domain: "example.com"}},
-		Clients: []google.Client{{
-			ID: "client", Secret: "secret", Name: "Aurora", RedirectURIs: []string{auroraURL + "/callback"}, Project: "aurora-platform",
-		}},
-		Organizations: []google.Organization{{
-			ID: "500000000001", Domain: "example.com", CustomerID: "C0example",
-			Bindings: []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}},
-			OrgPolicies: map[string]google.PolicySpec{"iam.allowedPolicyMemberDomains": {
-				Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}},
-			}},
-		}},
-		Projects: []google.Project{{
-			ID: "aurora-platform", Number: "900000000001", BillingAccount: "0A0A0A-0B0B0B-0C0C0C", EnabledAPIs: &platformAPIs,
-		}},
-		Latencies: google.Latencies{Read: google.Duration(80 * time.Millisecond), IAMWrite: google.Duration(250 * time.Millisecond), Operation: google.Duration(15 * time.Second)},
-		Propagation: google.Propagation{
-			GrantDelays:   google.GrantDelays{Project: new(google.Duration(60 * time.Second)), Account: new(google.Duration(60 * time.Second))},
-			AccountMember: google.Duration(3 * time.Second),
-		},
-	}
-	for i := 1; i <= n; i++ {
-		s.Projects = append(s.Projects, google.Project{
-			ID: fmt.Sprintf("project-%d", i), Number: fmt.Sprint(200000000000 + i), Parent: "organizations/500000000001", BillingAccount: "01A2B3-C4D5E6-F70819",
-			EnabledAPIs: &[]string{"serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com"},
-			Bindings:    []google.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
-			Resources:   []google.Resource{{AssetType: "storage.googleapis.com/Bucket", Name: "bucket", Location: "eu", Count: 3}},
-		})
-	}
-	return s
+	return googletest.Scenario(n, googletest.Restricted, googletest.PolicyAdministrator, func(s *google.Scenario) {
+		s.Latencies.Read, s.Latencies.IAMWrite = googletest.Milliseconds(80), googletest.Milliseconds(250)
+		s.Propagation.AccountMember = googletest.Seconds(3)
+		for _, p := range googletest.Customers(s) {
+			p.EnabledAPIs = &[]string{"serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com"}
+			p.Resources = []google.Resource{{AssetType: "storage.googleapis.com/Bucket", Name: "bucket", Location: "eu", Count: 3}}
+		}
+	})
 }
 
 // errDead is what a dead process gets to see of the world.
@@ -131,7 +104,7 @@ func (p *process) isDead() bool {
 // in memory.
 func newWorld(s *google.Scenario, environment map[string]string, store connect.Store, vault connect.Vault) (*world, error) {
 	variables := map[string]string{
-		"CLIENT_ID": "client", "CLIENT_SECRET": "secret", "LOGIN_KEY": "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
+		"CLIENT_ID": s.Clients[0].ID, "CLIENT_SECRET": s.Clients[0].Secret, "LOGIN_KEY": "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
 	}
 	for name, value := range environment {
 		variables[name] = value

@@ -2,7 +2,6 @@ package setup_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	emulated "gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
 	"gcpconnect/shared/google"
@@ -21,7 +21,7 @@ import (
 	"gcpconnect/shared/setup"
 )
 
-const owner = "user@example.com"
+const owner = googletest.Owner
 
 // chain is the chain without its edge: a test is the queue, and delivers tasks
 // how and when it likes.
@@ -203,22 +203,7 @@ func run(t *testing.T, n int, body func(*chain, *connect.Setup)) {
 func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*chain, *connect.Setup)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		scenario := &emulated.Scenario{
-			Users:         []emulated.User{{Email: owner, Sub: "100000000000000000001", Domain: "example.com"}},
-			Organizations: []emulated.Organization{{ID: "500000000001", Domain: "example.com", CustomerID: "C0example"}},
-			Clients:       []emulated.Client{{ID: "c", Secret: "s", RedirectURIs: []string{"http://127.0.0.1/callback"}, Project: "platform"}},
-			Projects: []emulated.Project{{ID: "platform", Number: "900000000001", EnabledAPIs: &[]string{
-				"cloudasset.googleapis.com", "cloudbilling.googleapis.com", "cloudresourcemanager.googleapis.com", "iam.googleapis.com",
-				"iamcredentials.googleapis.com", "orgpolicy.googleapis.com", "serviceusage.googleapis.com",
-			}}},
-		}
-		for i := 1; i <= n; i++ {
-			scenario.Projects = append(scenario.Projects, emulated.Project{
-				ID: fmt.Sprintf("project-%d", i), Number: fmt.Sprint(200000000000 + i), Parent: "organizations/500000000001",
-				BillingAccount: "01A2B3-C4D5E6-F70819", Bindings: []emulated.Binding{{Role: "roles/owner", Members: []string{"user:" + owner}}},
-			})
-		}
-		change(scenario)
+		scenario := googletest.Scenario(n, googletest.Instant, change)
 		server, err := emulated.NewServer(emulated.Options{Scenario: scenario, PublicURL: "http://google.test"})
 		if err != nil {
 			t.Fatal(err)

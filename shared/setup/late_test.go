@@ -61,7 +61,7 @@ func (c *chain) connection() *connect.Connection {
 func (c *chain) makeAgent(s *connect.Setup, description string) setup.Account {
 	c.t.Helper()
 	id, _, _ := strings.Cut(s.Accounts.Agent, "@")
-	account, err := c.cloud().CreateAccount(c.t.Context(), "project-1", id, "Aurora agent", description)
+	account, err := c.cloud().CreateAccount(c.t.Context(), "project-001", id, "Aurora agent", description)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func markOf(s *connect.Setup) string { return "Manages. Made by setup " + s.ID +
 // wantAgent fails unless the agent account is there, or not, as wanted.
 func (c *chain) wantAgent(s *connect.Setup, want bool) {
 	c.t.Helper()
-	p, _ := c.google.Project("project-1")
+	p, _ := c.google.Project("project-001")
 	got := slices.ContainsFunc(p.ServiceAccounts, func(a emulated.AccountSnapshot) bool { return a.Email == s.Accounts.Agent })
 	if got != want {
 		c.t.Errorf("the agent account is there: %v, want %v", got, want)
@@ -211,14 +211,14 @@ func TestLastLook_DisablesAPIOnlyIfAsked(t *testing.T) {
 				const late = "dns.googleapis.com"
 				c.interrupted(made, "enable-apis")
 				c.cleanedUp(disable)
-				if _, err := c.cloud().EnableAPIs(c.t.Context(), "project-1", []string{late}); err != nil {
+				if _, err := c.cloud().EnableAPIs(c.t.Context(), "project-001", []string{late}); err != nil {
 					t.Fatal(err)
 				}
 				for !c.connection().LookAt.IsZero() { // disabling takes Google a while
 					time.Sleep(time.Minute)
 					c.sweep(1)
 				}
-				disabled, err := c.cloud().DisabledAPIs(c.t.Context(), "project-1", []string{late})
+				disabled, err := c.cloud().DisabledAPIs(c.t.Context(), "project-001", []string{late})
 				if err != nil || (len(disabled) == 1) != disable {
 					t.Errorf("disabled are %v, %v", disabled, err)
 				}
@@ -241,16 +241,16 @@ func TestLastLook_TakesBackGrantAndPolicyThatArrivedLate(t *testing.T) {
 		before := c.google.Snapshot()
 		s := c.interrupted(made, "create-service-accounts") // which leaves open what follows too
 		removal := c.cleanedUp(false)
-		policy, err := c.cloud().Policy(c.t.Context(), "project-1")
+		policy, err := c.cloud().Policy(c.t.Context(), "project-001")
 		if err != nil {
 			t.Fatal(err)
 		}
 		c.makeAgent(s, markOf(made))
 		policy.Add(setup.DefaultAgentRoles()[0].Name, "serviceAccount:"+s.Accounts.Agent)
-		if err := c.cloud().SetPolicy(c.t.Context(), "project-1", policy); err != nil {
+		if err := c.cloud().SetPolicy(c.t.Context(), "project-001", policy); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.cloud().AllowAll(c.t.Context(), "project-1", "iam.allowedPolicyMemberDomains", ""); err != nil {
+		if err := c.cloud().AllowAll(c.t.Context(), "project-001", "iam.allowedPolicyMemberDomains", ""); err != nil {
 			t.Fatal(err)
 		}
 		c.removed(removal, before)
@@ -294,7 +294,7 @@ func TestLastLook_KeepsAccountOfUserWhoConnectedAgain(t *testing.T) {
 					t.Errorf("the setup ended with %s %s", s.State, s.Message)
 				}
 				c.wantAgent(s, true)
-				if account, err := c.cloud().Account(c.t.Context(), "project-1", s.Accounts.Agent); err != nil || (account.UniqueID == late.UniqueID) != (when != "during it") {
+				if account, err := c.cloud().Account(c.t.Context(), "project-001", s.Accounts.Agent); err != nil || (account.UniqueID == late.UniqueID) != (when != "during it") {
 					t.Errorf("the account is %+v, %v; the late one was %+v", account, err, late)
 				}
 				if len(c.vault.held) != 1 {

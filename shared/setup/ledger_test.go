@@ -46,7 +46,7 @@ func accountOf(suffix string) string {
 func (c *chain) theirs() {
 	c.t.Helper()
 	for _, suffix := range []string{"-f", "-r"} {
-		if _, err := c.cloud().CreateAccount(c.t.Context(), "project-1", accountOf(suffix), "theirs", "theirs"); err != nil {
+		if _, err := c.cloud().CreateAccount(c.t.Context(), "project-001", accountOf(suffix), "theirs", "theirs"); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -89,10 +89,10 @@ func TestASetupFindsOutWhatTheOneBeforeLeftOpen(t *testing.T) {
 		step, moment string
 		want         map[string]int
 	}{
-		"roles that were given": {"grant-access", "before store SaveChanges done add_binding project-1", map[string]int{
+		"roles that were given": {"grant-access", "before store SaveChanges done add_binding project-001", map[string]int{
 			"add_binding done": grants + 2, "create_account done": 2,
 		}},
-		"roles that were not": {"grant-access", "after store SaveChanges planned add_binding project-1", map[string]int{
+		"roles that were not": {"grant-access", "after store SaveChanges planned add_binding project-001", map[string]int{
 			"add_binding done": grants + 2, "add_binding refused": grants, "create_account done": 2,
 		}},
 		"APIs that were not asked for": {"enable-apis", "after store SaveChanges planned enable_api", map[string]int{
@@ -110,7 +110,7 @@ func TestASetupFindsOutWhatTheOneBeforeLeftOpen(t *testing.T) {
 				c.restart()
 				c.lose()
 				time.Sleep(connect.Patience)
-				next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-1"})
+				next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-001"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -143,13 +143,13 @@ func TestASetupThatFailsClosesItsBooks(t *testing.T) {
 	}, func(c *chain, made *connect.Setup) {
 		c.fault(emulated.Fault{Method: "iam.serviceAccounts.create", Code: 403})
 		failed := c.finish(made.ID)
-		p, _ := c.google.Project("project-1")
+		p, _ := c.google.Project("project-001")
 		enabled := len(p.EnabledAPIs) - 4
 		if failed.State != connect.StateFailed || c.ledger()["enable_api done"] != enabled || c.ledger()["enable_api planned"] > 0 || failed.ChangesMade != enabled {
 			t.Errorf("the setup ended with %s and counts %d changes; %d APIs are enabled, and the ledger has %v", failed.State, failed.ChangesMade, enabled, c.ledger())
 		}
 		c.google.ClearFaults()
-		next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-1"})
+		next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-001"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,24 +214,24 @@ func TestCleanupLeavesRolesThatOthersGave(t *testing.T) {
 		c.until("create-service-accounts")
 		c.theirs()
 		c.until("grant-access")
-		c.fault(emulated.Fault{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-2", Code: 503})
+		c.fault(emulated.Fault{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-002", Code: 503})
 		for range 3 {
 			if err := c.Handle(c.t.Context(), c.due(), setup.Delivery{Last: true}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		c.google.ClearFaults()
-		if s := c.finish(made.ID); !s.Project("project-2").Failed("grant-access") {
-			t.Fatalf("the setup ended with %s, %v", s.State, s.Project("project-2").Errors)
+		if s := c.finish(made.ID); !s.Project("project-002").Failed("grant-access") {
+			t.Fatalf("the setup ended with %s, %v", s.State, s.Project("project-002").Errors)
 		}
-		p, _ := c.google.Project("project-2")
-		given := emulated.Binding{Role: setup.DefaultAskRoles()[0].Name, Members: []string{"serviceAccount:" + accountOf("-r") + "@project-1.iam.gserviceaccount.com"}}
-		if err := c.google.SetPolicy("project-2", append(p.Bindings, given)); err != nil {
+		p, _ := c.google.Project("project-002")
+		given := emulated.Binding{Role: setup.DefaultAskRoles()[0].Name, Members: []string{"serviceAccount:" + accountOf("-r") + "@project-001.iam.gserviceaccount.com"}}
+		if err := c.google.SetPolicy("project-002", append(p.Bindings, given)); err != nil {
 			t.Fatal(err)
 		}
 		before := c.google.Snapshot()
 		c.finish(c.remove().ID)
-		if left := slices.DeleteFunc(c.left(before), func(line string) bool { return !strings.Contains(line, "project-2") }); len(left) > 0 {
+		if left := slices.DeleteFunc(c.left(before), func(line string) bool { return !strings.Contains(line, "project-002") }); len(left) > 0 {
 			t.Errorf("changed at Google:\n%s", strings.Join(left, "\n"))
 		}
 	})
@@ -253,12 +253,12 @@ func TestCleanupPutsBackThePolicyThatStoodBeforeItWasSet(t *testing.T) {
 		}
 		c.google.ClearFaults()
 		c.finish(made.ID)
-		next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-1"})
+		next, err := c.service.Restart(c.t.Context(), "user-1", []string{"project-001"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := c.finish(next.ID); s.Project("project-1").OrgPolicy != connect.OutcomeChanged {
-			t.Fatalf("the policy is %s", s.Project("project-1").OrgPolicy)
+		if s := c.finish(next.ID); s.Project("project-001").OrgPolicy != connect.OutcomeChanged {
+			t.Fatalf("the policy is %s", s.Project("project-001").OrgPolicy)
 		}
 		c.removed(c.finish(c.remove().ID), before)
 	})
@@ -272,19 +272,19 @@ func TestCleanupLeavesAPolicyThatTheAdministratorSetAgain(t *testing.T) {
 		c.finish(made.ID)
 		time.Sleep(15 * time.Minute)
 		ctx, administrator := c.t.Context(), c.cloud()
-		own, err := administrator.OrgPolicy(ctx, "project-1", memberDomains)
+		own, err := administrator.OrgPolicy(ctx, "project-001", memberDomains)
 		if err != nil || !own.AllowsAll {
 			t.Fatal(own, err)
 		}
-		if err := administrator.RestoreOrgPolicy(ctx, "project-1", memberDomains, own.Etag, ""); err != nil {
+		if err := administrator.RestoreOrgPolicy(ctx, "project-001", memberDomains, own.Etag, ""); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(15 * time.Minute)
-		if err := administrator.AllowAll(ctx, "project-1", memberDomains, ""); err != nil {
+		if err := administrator.AllowAll(ctx, "project-001", memberDomains, ""); err != nil {
 			t.Fatal(err)
 		}
 		c.finish(c.remove().ID)
-		if own, err := administrator.OrgPolicy(ctx, "project-1", memberDomains); err != nil || !own.AllowsAll {
+		if own, err := administrator.OrgPolicy(ctx, "project-001", memberDomains); err != nil || !own.AllowsAll {
 			t.Errorf("the administrator's own policy is %+v, %v", own, err)
 		}
 	})

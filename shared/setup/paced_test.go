@@ -27,7 +27,7 @@ func TestAQuotaThatIsUsedUpIsNoFailure(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 4 { // somebody else was here before
-			if _, err := cloud.As(minted{c, ""}).Policy(c.t.Context(), "project-1"); err != nil {
+			if _, err := cloud.As(minted{c, ""}).Policy(c.t.Context(), "project-001"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -92,9 +92,9 @@ func TestACheckWithoutATurnIsNone(t *testing.T) {
 		var group sync.WaitGroup
 		for range 80 { // all of the root project's reads, for some minutes
 			group.Go(func() {
-				others := c.Google.As(minted{c, "project-1"})
+				others := c.Google.As(minted{c, "project-001"})
 				for range 40 {
-					_, _ = others.TestPermissions(c.t.Context(), "project-1", []string{"resourcemanager.projects.get"})
+					_, _ = others.TestPermissions(c.t.Context(), "project-001", []string{"resourcemanager.projects.get"})
 					time.Sleep(time.Second)
 				}
 			})

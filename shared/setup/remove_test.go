@@ -10,6 +10,7 @@ import (
 	"time"
 
 	emulated "gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/setup"
 )
@@ -102,7 +103,7 @@ func (c *chain) wantCounted(s *connect.Setup) {
 // discovered stores a resource as if it had been discovered.
 func (c *chain) discovered() {
 	c.t.Helper()
-	if err := c.store.SaveResources(c.t.Context(), "user-1", []connect.Resource{{ID: "r", ProjectID: "project-1", Type: "t", Name: "n"}}); err != nil {
+	if err := c.store.SaveResources(c.t.Context(), "user-1", []connect.Resource{{ID: "r", ProjectID: "project-001", Type: "t", Name: "n"}}); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -259,11 +260,11 @@ func TestARemovalWaitsForWhatIsStillAtWork(t *testing.T) {
 					work = func() error { return c.Handle(c.t.Context(), task, setup.Delivery{}) }
 				} else {
 					c.finish(made.ID)
-					if _, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-1"}}); err != nil {
+					if _, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-001"}}); err != nil {
 						t.Fatal(err)
 					}
 					work = func() error {
-						_, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-1", Enabled: true}, {ID: "project-2"}})
+						_, err := c.service.SetAccess(c.t.Context(), "user-1", []setup.AccessChange{{ID: "project-001", Enabled: true}, {ID: "project-002"}})
 						return err
 					}
 				}
@@ -286,11 +287,11 @@ func TestARemovalWaitsForWhatIsStillAtWork(t *testing.T) {
 // restricted is a Google where only members of the organization's domain may
 // be given roles, which the owner may change.
 func restricted(s *emulated.Scenario) {
-	s.Organizations[0].Bindings = []emulated.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
+	googletest.PolicyAdministrator(s)
 	s.Organizations[0].OrgPolicies = map[string]emulated.PolicySpec{memberDomains: ownDomain}
 }
 
-const memberDomains = "iam.allowedPolicyMemberDomains"
+const memberDomains = googletest.DomainConstraint
 
 var ownDomain = emulated.PolicySpec{Rules: []emulated.PolicyRule{{Values: &emulated.StringValues{AllowedValues: []string{"C0example"}}}}}
 
@@ -315,7 +316,7 @@ func TestASetupWaitsForARemovalThatIsStillAtWork(t *testing.T) {
 		}
 		s := c.finish(next.ID)
 		atWork.Wait()
-		p, _ := c.google.Project("project-1")
+		p, _ := c.google.Project("project-001")
 		if s.State != connect.StateSucceeded || s.Verified() != 1 || len(p.ServiceAccounts) != 2 {
 			t.Errorf("the setup ended with %s %s, and the project has %d accounts", s.State, s.Message, len(p.ServiceAccounts))
 		}
@@ -359,7 +360,7 @@ func TestWhatARemovalCannotUndoItSays(t *testing.T) {
 				t.Errorf("the removal says %v", errs)
 			}
 			left := c.left(before)
-			if len(left) != 2 || !strings.HasPrefix(left[0], "+ project-1 account aurora-") || !strings.HasPrefix(left[1], "+ project-1 account aurora-") {
+			if len(left) != 2 || !strings.HasPrefix(left[0], "+ project-001 account aurora-") || !strings.HasPrefix(left[1], "+ project-001 account aurora-") {
 				t.Errorf("left at Google:\n%s", strings.Join(left, "\n"))
 			}
 			c.wantCounted(s)
@@ -369,18 +370,18 @@ func TestWhatARemovalCannotUndoItSays(t *testing.T) {
 		t.Parallel()
 		run(t, 1, func(c *chain, made *connect.Setup) {
 			agent := "serviceAccount:" + c.finish(made.ID).Accounts.Agent
-			p, _ := c.google.Project("project-1")
+			p, _ := c.google.Project("project-001")
 			theirs := emulated.Binding{
 				Role: "roles/storage.admin", Members: []string{agent, "user:" + owner}, Condition: &emulated.Condition{Title: "x", Expression: "true"},
 			}
-			if err := c.google.SetPolicy("project-1", append(p.Bindings, theirs)); err != nil {
+			if err := c.google.SetPolicy("project-001", append(p.Bindings, theirs)); err != nil {
 				t.Fatal(err)
 			}
 			s := c.finish(c.remove().ID)
 			if errs := s.Projects[0].Errors; len(errs) != 1 || !strings.Contains(errs[0].Message, "the conditional grant of roles/storage.admin to "+agent) {
 				t.Errorf("the removal says %v", errs)
 			}
-			p, _ = c.google.Project("project-1")
+			p, _ = c.google.Project("project-001")
 			if n := len(p.Bindings); n != 2 || !slices.Contains(p.Bindings[1].Members, "user:"+owner) {
 				t.Errorf("the project has %+v", p.Bindings)
 			}
@@ -394,13 +395,13 @@ func TestARemovalCountsWhatStandsNoMore(t *testing.T) {
 	run(t, 1, func(c *chain, made *connect.Setup) {
 		before := c.google.Snapshot()
 		s := c.finish(made.ID)
-		p, _ := c.google.Project("project-1")
+		p, _ := c.google.Project("project-001")
 		owners := slices.DeleteFunc(p.Bindings, func(b emulated.Binding) bool { return b.Role != "roles/owner" })
-		if err := c.google.SetPolicy("project-1", owners); err != nil {
+		if err := c.google.SetPolicy("project-001", owners); err != nil {
 			t.Fatal(err)
 		}
 		for _, email := range []string{s.Accounts.Agent, s.Accounts.Ask} {
-			if err := c.cloud().DeleteAccount(c.t.Context(), "project-1", email); err != nil {
+			if err := c.cloud().DeleteAccount(c.t.Context(), "project-001", email); err != nil {
 				t.Fatal(err)
 			}
 		}

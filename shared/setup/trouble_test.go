@@ -9,6 +9,7 @@ import (
 	"time"
 
 	emulated "gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/setup"
 )
@@ -50,14 +51,14 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 		calls    string // a method that the trouble makes the chain call
 	}{
 		"as many conflicts as are tried at once": {faults: []emulated.Fault{
-			{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-1", Code: 409, Count: 3},
+			{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-001", Code: 409, Count: 3},
 		}},
 		"conflicts on the accounts' own policies": {faults: []emulated.Fault{{Method: "iam.serviceAccounts.setIamPolicy", Code: 409, Count: 6}}},
 		"an answer about a policy lost once": {faults: []emulated.Fault{
 			{Method: "cloudresourcemanager.projects.setIamPolicy", Code: 503, AfterEffect: true, Count: 1},
 		}},
 		"all answers about one project's policy lost for a while": {faults: []emulated.Fault{
-			{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-2", Code: 503, AfterEffect: true, Count: 9},
+			{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-002", Code: 503, AfterEffect: true, Count: 9},
 		}},
 		"answers about accounts lost, which take a minute to be known": {
 			scenario: func(s *emulated.Scenario) {
@@ -67,7 +68,7 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 		},
 		"the second batch of APIs refused for a while": {
 			scenario: onlyServiceUsage,
-			faults:   []emulated.Fault{{Method: "serviceusage.services.batchEnable", Project: "project-2", Text: "vpcaccess", Code: 503, Count: 8}},
+			faults:   []emulated.Fault{{Method: "serviceusage.services.batchEnable", Project: "project-002", Text: "vpcaccess", Code: 503, Count: 8}},
 			calls:    "serviceusage.services.batchEnable",
 		},
 		"a batch that fails as a whole once, and then a busy Google": {
@@ -77,7 +78,7 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 					s.Projects[1+i].ServiceFailures = []emulated.ServiceFailure{{Service: "vpcaccess.googleapis.com", At: "operation", Times: 1}}
 				}
 			},
-			faults: []emulated.Fault{{Method: "serviceusage.services.enable", Project: "project-2", Code: 503, Count: 5}},
+			faults: []emulated.Fault{{Method: "serviceusage.services.enable", Project: "project-002", Code: 503, Count: 5}},
 			calls:  "serviceusage.services.enable",
 		},
 	} {
@@ -105,23 +106,20 @@ func TestTroubleAtGoogleEndsInTheTruth(t *testing.T) {
 // onlyServiceUsage makes everything be enabled by the setup, in two batches of
 // 15 s.
 func onlyServiceUsage(s *emulated.Scenario) {
-	s.Latencies.Operation = emulated.Duration(15 * time.Second)
-	for i := range s.Projects[1:] {
-		s.Projects[1+i].EnabledAPIs = &[]string{"serviceusage.googleapis.com"}
-	}
+	s.Latencies.Operation = googletest.Seconds(15)
+	googletest.OnlyServiceUsage(s)
 }
 
 func TestOriginalOrgPolicyIsKeptWhenAnswersAreLost(t *testing.T) {
 	t.Parallel()
-	restricted := emulated.PolicySpec{Rules: []emulated.PolicyRule{{Values: &emulated.StringValues{AllowedValues: []string{"C0example"}}}}}
 	for name, own := range map[string]bool{"of a project without its own": false, "of a project with its own": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runWith(t, 1, func(s *emulated.Scenario) {
-				s.Organizations[0].OrgPolicies = map[string]emulated.PolicySpec{"iam.allowedPolicyMemberDomains": restricted}
-				s.Organizations[0].Bindings = []emulated.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
+				googletest.Restricted(s)
+				googletest.PolicyAdministrator(s)
 				if own {
-					s.Projects[1].OrgPolicies = map[string]emulated.PolicySpec{"iam.allowedPolicyMemberDomains": restricted}
+					s.Projects[1].OrgPolicies = map[string]emulated.PolicySpec{googletest.DomainConstraint: googletest.OwnMembersOnly()}
 				}
 			}, func(c *chain, made *connect.Setup) {
 				for _, method := range []string{"orgpolicy.policies.create", "orgpolicy.policies.patch"} {
@@ -137,7 +135,7 @@ func TestOriginalOrgPolicyIsKeptWhenAnswersAreLost(t *testing.T) {
 						t.Errorf("the ledger says that there stood %q", change.Before)
 					}
 				}
-				p, _ := c.google.Project("project-1")
+				p, _ := c.google.Project("project-001")
 				if spec := p.OrgPolicies["iam.allowedPolicyMemberDomains"]; len(spec.Rules) != 1 || !spec.Rules[0].AllowAll {
 					t.Errorf("the policy is %+v", spec)
 				}
@@ -179,7 +177,7 @@ func TestPanicInOneProjectHurtsNothingElse(t *testing.T) {
 		c.until("grant-access")
 		panicked := false
 		c.store.beforeSaveChanges = func(changes []connect.Change) error {
-			if changes[0].ProjectID == "project-2" && !panicked {
+			if changes[0].ProjectID == "project-002" && !panicked {
 				panicked = true
 				panic("a defect")
 			}
@@ -230,25 +228,25 @@ func TestAccessThatWasTakenAwayStaysAway(t *testing.T) {
 			p, _ := c.google.Project(id)
 			return len(p.Bindings) - 1 // the owner's
 		}
-		disable("project-2")
-		moved, err := c.service.ChooseRoot(ctx, "user-1", "project-3")
+		disable("project-002")
+		moved, err := c.service.ChooseRoot(ctx, "user-1", "project-003")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s := c.finish(moved.ID); s.State != connect.StateSucceeded {
 			t.Fatalf("setup ended with %s %s", s.State, s.Message)
 		}
-		if n := bindings("project-2"); n != 0 {
+		if n := bindings("project-002"); n != 0 {
 			t.Errorf("moving the root project gave back %d bindings", n)
 		}
-		p, _ := c.google.Project("project-1")
+		p, _ := c.google.Project("project-001")
 		for _, b := range p.Bindings {
-			if slices.ContainsFunc(b.Members, func(m string) bool { return strings.Contains(m, "@project-1.iam") }) {
+			if slices.ContainsFunc(b.Members, func(m string) bool { return strings.Contains(m, "@project-001.iam") }) {
 				t.Errorf("an account of the former root project still has %s", b.Role)
 			}
 		}
-		disable("project-1")
-		if n := bindings("project-1"); n != 0 {
+		disable("project-001")
+		if n := bindings("project-001"); n != 0 {
 			t.Errorf("%d bindings are left", n)
 		}
 	})
@@ -272,17 +270,17 @@ func TestSetupsWaitForAccessAsLongAsItIsChanged(t *testing.T) {
 			return connection.BusyUntil.After(time.Now())
 		}
 		c.until("verify-permissions")
-		set("project-1", connect.Conflict)
+		set("project-001", connect.Conflict)
 		c.finish(made.ID)
-		set("project-9", connect.Invalid)
+		set("project-009", connect.Invalid)
 		if busy() {
 			t.Error("a change that was refused holds setups up")
 		}
-		c.fault(emulated.Fault{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-1", Delay: emulated.Duration(5 * time.Second)})
+		c.fault(emulated.Fault{Method: "cloudresourcemanager.projects.setIamPolicy", Project: "project-001", Delay: emulated.Duration(5 * time.Second)})
 		var both sync.WaitGroup
-		both.Go(func() { set("project-1", "") })
+		both.Go(func() { set("project-001", "") })
 		time.Sleep(time.Second)
-		set("project-2", "")
+		set("project-002", "")
 		if !busy() {
 			t.Error("the one that takes longer is forgotten")
 		}
@@ -353,7 +351,7 @@ func TestDiscoveryThatADisconnectOvertookLeavesNothing(t *testing.T) {
 				t.Error(err)
 			}
 			// What is stored from here on would be nobody's.
-			if err := c.store.Store.SaveResources(c.t.Context(), "user-1", []connect.Resource{{ID: "x", ProjectID: "project-1", Run: runOf(body)}}); err != nil {
+			if err := c.store.Store.SaveResources(c.t.Context(), "user-1", []connect.Resource{{ID: "x", ProjectID: "project-001", Run: runOf(body)}}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -377,7 +375,7 @@ func runOf(body []byte) string {
 func TestProjectWhoseBillingCannotBeReadIsNotPassedOverInSilence(t *testing.T) {
 	t.Parallel()
 	run(t, 2, func(c *chain, made *connect.Setup) {
-		if err := c.google.AddFault(emulated.Fault{Method: "cloudbilling.*", Project: "project-2", Code: 503}); err != nil {
+		if err := c.google.AddFault(emulated.Fault{Method: "cloudbilling.*", Project: "project-002", Code: 503}); err != nil {
 			t.Fatal(err)
 		}
 		for range 5 {
@@ -386,7 +384,7 @@ func TestProjectWhoseBillingCannotBeReadIsNotPassedOverInSilence(t *testing.T) {
 			}
 		}
 		s := c.finish(made.ID)
-		if len(s.Warnings) == 0 || s.Warnings[0].Code != "billing_unknown" || s.Warnings[0].ProjectID != "project-2" {
+		if len(s.Warnings) == 0 || s.Warnings[0].Code != "billing_unknown" || s.Warnings[0].ProjectID != "project-002" {
 			t.Errorf("warnings = %+v", s.Warnings)
 		}
 	})
@@ -441,7 +439,7 @@ func TestRootProjectIsSearchedForManyAtOnce(t *testing.T) {
 	t.Parallel()
 	runWith(t, 60, func(s *emulated.Scenario) {
 		s.Latencies.Read = emulated.Duration(time.Second)
-		for i := range s.Projects[1:60] { // all but project-60
+		for i := range s.Projects[1:60] { // all but project-060
 			s.Projects[1+i].Bindings[0].Role = "roles/viewer"
 		}
 	}, func(c *chain, made *connect.Setup) {
@@ -452,7 +450,7 @@ func TestRootProjectIsSearchedForManyAtOnce(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		s, err := c.store.Setup(c.t.Context(), made.ID)
-		if err != nil || s.RootProject != "project-60" {
+		if err != nil || s.RootProject != "project-060" {
 			t.Errorf("the root project is %s, %v, want the only one that the user owns", s.RootProject, err)
 		}
 	})

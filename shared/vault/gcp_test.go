@@ -27,8 +27,9 @@ import (
 
 // The IAM Credentials API signs a JWT, and Vault asks Google for the key and
 // for the account. Vault's own access to Google is by a metadata server, which
-// its process finds through the environment: so this test cannot be parallel.
+// its process finds through the environment.
 func TestServiceAccount(t *testing.T) {
+	t.Parallel()
 	const email = "functions@aurora.iam.gserviceaccount.com"
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -74,8 +75,7 @@ func TestServiceAccount(t *testing.T) {
 		}
 	}))
 	defer google.Close()
-	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(google.URL, "http://"))
-	running := partstest.Vault(t)
+	running := partstest.OwnVault(t, "GCE_METADATA_HOST="+strings.TrimPrefix(google.URL, "http://"))
 	all := root(t, running)
 	for place, data := range map[string]map[string]any{
 		"auth/gcp/config": {"custom_endpoint": map[string]string{

@@ -1,28 +1,99 @@
-// Package partstest gives tests the real parts that they need.
+// Package partstest starts the real services that tests need.
 //
-// On a machine where one is not installed, its tests are skipped, and their
-// names go to the file that SKIPPED_TESTS names, which `make test` shows. With
-// CI set nothing may be missing: they fail.
+// Firestore and Vault return one service that all tests of a process share. A
+// test that stops, pauses, seals or wipes a service starts its own with
+// OwnFirestore or OwnVault.
+//
+// If a program is not installed, its tests are skipped, and their names go to
+// the file that SKIPPED_TESTS names, which `make test` shows. With CI set
+// nothing may be missing: the tests fail. With -short every test that needs a
+// program is skipped.
 package partstest
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"gcpconnect/emulators/parts"
 )
 
-// Firestore starts a Firestore emulator that ends with the test.
+// shared are the services of the test process, each started at its first use.
+// They end with the process.
+var (
+	sharedFirestore = sync.OnceValues(func() (*parts.Firestore, error) {
+		logs, err := sharedLogs()
+		if err != nil {
+			return nil, err
+		}
+		return parts.StartFirestore(context.Background(), "", logs)
+	})
+	sharedVault = sync.OnceValues(func() (*parts.Vault, error) {
+		logs, err := sharedLogs()
+		if err != nil {
+			return nil, err
+		}
+		return parts.StartVault(context.Background(), "", logs)
+	})
+	sharedLogs = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "gcpconnect-test-logs-") })
+)
+
+// StartEarly starts the shared services in the background, so that they start
+// while tests run that do not need them. Call it in TestMain. It does nothing
+// with -short, and with -run or -list, because the services may not be needed.
+func StartEarly() {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	selected := false
+	flag.Visit(func(f *flag.Flag) { selected = selected || f.Name == "test.run" || f.Name == "test.list" })
+	if selected || testing.Short() {
+		return
+	}
+	go func() { _, _ = sharedFirestore() }() // tests get the error
+	go func() { _, _ = sharedVault() }()
+}
+
+// Firestore returns the Firestore emulator of the test process. Tests use
+// projects of their own in it.
 func Firestore(t testing.TB) *parts.Firestore {
 	t.Helper()
+	skipShort(t)
+	f, err := sharedFirestore()
+	require(t, err)
+	return f
+}
+
+// OwnFirestore starts a Firestore emulator that ends with the test.
+func OwnFirestore(t testing.TB) *parts.Firestore {
+	t.Helper()
+	skipShort(t)
 	f, err := parts.StartFirestore(context.WithoutCancel(t.Context()), "", t.TempDir())
 	require(t, err)
 	t.Cleanup(func() { check(t, f.Stop()) })
 	return f
+}
+
+// RequireFirestore skips the test unless the Firestore emulator is installed. It
+// is for tests whose programs start it themselves.
+func RequireFirestore(t testing.TB) {
+	t.Helper()
+	skipShort(t)
+	require(t, parts.CheckFirestore())
+}
+
+// skipShort skips the test with -short, in which nothing but Go programs of
+// this module may run.
+func skipShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs an external program, and -short is set")
+	}
 }
 
 func check(t testing.TB, err error) {
@@ -53,10 +124,22 @@ func require(t testing.TB, err error) {
 	t.Skip(err)
 }
 
-// Vault starts a Vault that ends with the test.
+// Vault returns the Vault of the test process. Tests use token references of
+// their own in it.
 func Vault(t testing.TB) *parts.Vault {
 	t.Helper()
-	v, err := parts.StartVault(context.WithoutCancel(t.Context()), "", t.TempDir())
+	skipShort(t)
+	v, err := sharedVault()
+	require(t, err)
+	return v
+}
+
+// OwnVault starts a Vault that ends with the test. Variables, each NAME=value,
+// are added to its environment.
+func OwnVault(t testing.TB, variables ...string) *parts.Vault {
+	t.Helper()
+	skipShort(t)
+	v, err := parts.StartVault(context.WithoutCancel(t.Context()), "", t.TempDir(), variables...)
 	require(t, err)
 	t.Cleanup(func() { check(t, v.Stop()) })
 	return v
@@ -66,6 +149,7 @@ func Vault(t testing.TB) *parts.Vault {
 // that ends with the test.
 func CloudTasks(t testing.TB, queue string) *parts.CloudTasks {
 	t.Helper()
+	skipShort(t)
 	c, err := parts.StartCloudTasks(context.WithoutCancel(t.Context()), queue, t.TempDir())
 	require(t, err)
 	t.Cleanup(func() { check(t, c.Stop()) })
@@ -75,14 +159,16 @@ func CloudTasks(t testing.TB, queue string) *parts.CloudTasks {
 // Terraform returns Terraform with Google's provider emulated.
 func Terraform(t testing.TB) *parts.Terraform {
 	t.Helper()
+	skipShort(t)
 	found, err := parts.FindTerraform(t.Context(), t.TempDir())
 	require(t, err)
 	return found
 }
 
-// Gcloud makes sure that Google's command line is there.
+// Gcloud skips the test unless Google's command line is installed.
 func Gcloud(t testing.TB) {
 	t.Helper()
+	skipShort(t)
 	_, err := exec.LookPath("gcloud")
 	if err != nil {
 		err = &parts.MissingError{Program: "gcloud", Install: "see https://cloud.google.com/sdk/docs/install"}
@@ -93,6 +179,7 @@ func Gcloud(t testing.TB) {
 // Chromium returns the program of a Chromium, which the test starts itself.
 func Chromium(t testing.TB) string {
 	t.Helper()
+	skipShort(t)
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if program, err := exec.LookPath(name); err == nil {
 			return program
