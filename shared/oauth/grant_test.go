@@ -127,8 +127,7 @@ func TestExchange(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var c *Client
-				c = newClient(t, func(r *http.Request) (*http.Response, error) {
+				c := newClient(t, func(r *http.Request) (*http.Response, error) {
 					if r.URL.Path == "/oauth2/v3/certs" {
 						return reply(200, certs())
 					}
@@ -181,29 +180,29 @@ func TestExchange(t *testing.T) {
 // again, the keys included.
 func TestExchangeWithATroubledGoogle(t *testing.T) {
 	t.Parallel()
-	ok := func(c *Client) string {
+	ok := func() string {
 		answer, claims := good()
 		answer["id_token"] = signed(signingKey, claims)
 		encoded, _ := json.Marshal(answer)
 		return string(encoded)
 	}
-	busy := func(*Client) (*http.Response, error) { return reply(503, "busy") }
-	lost := func(*Client) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }
-	tokens := func(c *Client) (*http.Response, error) { return reply(200, ok(c)) }
-	keys := func(*Client) (*http.Response, error) { return reply(200, certs()) }
-	used := func(*Client) (*http.Response, error) {
+	busy := func() (*http.Response, error) { return reply(503, "busy") }
+	lost := func() (*http.Response, error) { return nil, io.ErrUnexpectedEOF }
+	tokens := func() (*http.Response, error) { return reply(200, ok()) }
+	keys := func() (*http.Response, error) { return reply(200, certs()) }
+	used := func() (*http.Response, error) {
 		return reply(400, `{"error":"invalid_grant","error_description":"Bad Request"}`)
 	}
-	restricted := func(*Client) (*http.Response, error) {
+	restricted := func() (*http.Response, error) {
 		return reply(400, `{"error":"admin_policy_enforced","error_description":"Access to your account data is restricted by policies within your organization."}`)
 	}
-	stranger := func(*Client) (*http.Response, error) {
+	stranger := func() (*http.Response, error) {
 		return reply(401, `{"error":"invalid_client","error_description":"Unauthorized"}`)
 	}
-	refused := func(*Client) (*http.Response, error) {
+	refused := func() (*http.Response, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
-	type answers []func(*Client) (*http.Response, error)
+	type answers []func() (*http.Response, error)
 	tests := []struct {
 		name         string
 		token, certs answers
@@ -224,11 +223,10 @@ func TestExchangeWithATroubledGoogle(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				asked := map[string]int{}
-				var c *Client
-				c = newClient(t, func(r *http.Request) (*http.Response, error) {
+				c := newClient(t, func(r *http.Request) (*http.Response, error) {
 					from := map[string]answers{"/token": test.token, "/oauth2/v3/certs": test.certs}[r.URL.Path]
 					asked[r.URL.Path]++
-					return from[min(asked[r.URL.Path], len(from))-1](c)
+					return from[min(asked[r.URL.Path], len(from))-1]()
 				})
 				_, err := c.Exchange(t.Context(), code, theProof)
 				if connect.CodeOf(err) != test.want || err != nil && connect.MessageOf(err) != test.message {
@@ -249,8 +247,7 @@ func TestKeysRotate(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		asked, published, idToken := 0, certs(), ""
-		var c *Client
-		c = newClient(t, func(r *http.Request) (*http.Response, error) {
+		c := newClient(t, func(r *http.Request) (*http.Response, error) {
 			if r.URL.Path == "/oauth2/v3/certs" {
 				asked++
 				return reply(200, published)
