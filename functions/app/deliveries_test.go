@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/stack/stacktest"
 	"gcpconnect/shared/connect/connecttest"
 )
 
@@ -32,21 +33,21 @@ func (d *delivery) attempt() int {
 }
 
 // However tasks are delivered, everything is done, and nothing twice.
-func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
+func TestTasks_AnyDeliveryOrderWorksOnce(t *testing.T) {
 	t.Parallel()
-	s := story{scenario: func() *google.Scenario { return scenario(2) }, tell: leaving, rest: 75 * time.Minute} // what is late has come
+	s := scenario{scenario: func() *google.Scenario { return googleScenario(2) }, act: leaving, rest: 75 * time.Minute} // what is late has come
 	var want state
 	var wantWrites int
 	synctest.Test(t, func(t *testing.T) {
-		var all *world
-		want = s.play(t.Context(), t, func(w *world) { all = w })
+		var all *harness
+		want = s.play(t.Context(), t, func(w *harness) { all = w })
 		wantWrites = all.google.CallCounts().Writes
 	})
-	for name, disturb := range map[string]func(*world, context.Context){
-		"each twice at the same moment": func(w *world, _ context.Context) {
+	for name, disturb := range map[string]func(*harness, context.Context){
+		"each twice at the same moment": func(w *harness, _ context.Context) {
 			w.deliver = (*delivery).twice
 		},
-		"each again a moment later": func(w *world, _ context.Context) {
+		"each again a moment later": func(w *harness, _ context.Context) {
 			w.deliver = func(d *delivery) (*http.Response, error) {
 				response, err := d.deliver()
 				time.Sleep(100 * time.Millisecond)
@@ -54,12 +55,12 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 				return response, err
 			}
 		},
-		"the first of each step an hour late": func(w *world, ctx context.Context) {
+		"the first of each step an hour late": func(w *harness, ctx context.Context) {
 			w.deliver = func(d *delivery) (*http.Response, error) {
 				if d.attempt() > 0 {
 					return d.deliver()
 				}
-				w.zombies.Go(func() {
+				w.orphans.Go(func() {
 					if pause(ctx, time.Hour) == nil {
 						_, _ = d.deliverIn(ctx)
 					}
@@ -67,7 +68,7 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 				return noContent(), nil
 			}
 		},
-		"all before again with each, in reverse": func(w *world, _ context.Context) {
+		"all before again with each, in reverse": func(w *harness, _ context.Context) {
 			w.deliver = func(d *delivery) (*http.Response, error) {
 				w.mu.Lock()
 				before := slices.Clone(w.tasks)
@@ -85,13 +86,13 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var all *world
-				got := s.play(t.Context(), t, func(w *world) {
+				var all *harness
+				got := s.play(t.Context(), t, func(w *harness) {
 					all = w
 					disturb(w, t.Context())
 				})
 				if diff := cmp.Diff(want.comparable(), got.comparable()); diff != "" {
-					t.Errorf("the world differs (-in order +now):\n%s", diff)
+					t.Errorf("the end differs (-in order +now):\n%s", diff)
 				}
 				if n := all.google.CallCounts().Writes; n > wantWrites {
 					t.Errorf("%d writes at Google, want at most %d", n, wantWrites)
@@ -101,35 +102,35 @@ func TestTasksInEveryOrderDoEverythingOnce(t *testing.T) {
 	}
 }
 
-// An execution stops for five minutes at each write in turn, longer than its
-// lease, and wakes up when another has done its work and the next steps. What
-// it still does then does not count.
-func TestAnExecutionThatOverslept(t *testing.T) {
+// An execution is suspended for five minutes at each write in turn, which is
+// longer than its lease. It continues when another execution has done its work and
+// the next steps. Its later writes change nothing.
+func TestExecution_SuspendedBeyondLeaseChangesNothing(t *testing.T) {
 	t.Parallel()
 	steps := []string{"enable-apis", "create-service-accounts", "grant-access", "update-org-policies", "remove-access"}
-	s := story{scenario: func() *google.Scenario { return scenario(1) }, tell: leaving, only: steps}
+	s := scenario{scenario: func() *google.Scenario { return googleScenario(1) }, act: leaving, only: steps}
 	moments, want := s.moments(t)
-	for _, moment := range moments {
-		if !strings.Contains(moment, "SaveChanges") && !strings.Contains(moment, "UpdateSetup") && !strings.Contains(moment, "google POST") && !strings.Contains(moment, "google DELETE") {
-			continue
-		}
+	writes := slices.DeleteFunc(moments, func(moment string) bool {
+		return !strings.Contains(moment, "SaveChanges") && !strings.Contains(moment, "UpdateSetup") && !strings.Contains(moment, "google POST") && !strings.Contains(moment, "google DELETE")
+	})
+	for _, moment := range stacktest.Sample(t, writes, 12) {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				var slept atomic.Bool
-				got := s.play(t.Context(), t, func(w *world) {
+				var suspended atomic.Bool
+				got := s.play(t.Context(), t, func(w *harness) {
 					w.between = func(ctx context.Context, m connecttest.Moment) error {
-						if w.moment(ctx, m) == moment && !slept.Swap(true) {
+						if w.moment(ctx, m) == moment && !suspended.Swap(true) {
 							time.Sleep(5 * time.Minute) // whatever its context says
 						}
 						return nil
 					}
 				})
-				if !slept.Load() {
-					t.Error("nobody slept")
+				if !suspended.Load() {
+					t.Error("no execution was suspended")
 				}
 				if diff := cmp.Diff(want.comparable(), got.comparable()); diff != "" {
-					t.Errorf("the world differs (-undisturbed +now):\n%s", diff)
+					t.Errorf("the end differs (-undisturbed +now):\n%s", diff)
 				}
 			})
 		})

@@ -19,6 +19,7 @@ import (
 
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/emulators/stack/stacktest"
 	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/connect/connecttest"
@@ -27,23 +28,25 @@ import (
 	"gcpconnect/shared/vault"
 )
 
-// models is how many models try schedules at once.
-const models = 8
+// models returns how many models try schedules: some, or with -full all.
+func models(some, all int) int {
+	if stacktest.Full() {
+		return all
+	}
+	return some
+}
 
-// TestMain lets each model try fewer schedules than the library does by itself:
-// each is hours of a world. -rapid.checks says how many, -rapid.seed which.
+// TestMain sets how many schedules each model tries, unless -rapid.checks is
+// given. Each schedule is hours of virtual time. The schedules are chosen by
+// -rapid.seed or else by -seed.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	given := map[string]bool{}
-	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"rapid.checks": "2", "test.parallel": "8"} { // most of the time over real services is waiting
-		if given[name] {
-			continue
-		}
-		if err := flag.Set(name, value); err != nil {
-			panic(err)
-		}
-	}
+	checks := models(2, 50)
+	stacktest.SetFlags(map[string]string{
+		"rapid.checks": fmt.Sprint(checks), "rapid.seed": fmt.Sprint(stacktest.Seed()),
+		"test.parallel": "8", // most of the time over real services is waiting
+	})
+	partstest.StartEarly()
 	var err error
 	if contract, err = functionstest.Load(); err != nil {
 		panic(err)
@@ -54,48 +57,48 @@ func TestMain(m *testing.M) {
 // contract is what every exchange with the program is held to.
 var contract *functionstest.Contract
 
-// trouble is one thing that goes wrong: at the nth call of a function to a part
-// of the world, from the beginning.
-type trouble struct {
+// injectedFault is one failure: at the nth call of a function to a dependency,
+// counted from the beginning.
+type injectedFault struct {
 	Function, Part string
 	Nth            int
-	What           string // dies before, dies after, refused, lost, late
+	What           string // crashes before, crashes after, refused, lost, late
 }
 
-func (t trouble) String() string {
+func (t injectedFault) String() string {
 	return fmt.Sprintf("%s: call %d to %s %s", t.Function, t.Nth, t.Part, t.What)
 }
 
-// deed is something that the user does, some time after the deed before.
-type deed struct {
+// userAction is an action of the user, some time after the one before.
+type userAction struct {
 	After time.Duration
 	What  string
 }
 
-func (d deed) String() string { return fmt.Sprintf("%v later: %s", d.After, d.What) }
+func (d userAction) String() string { return fmt.Sprintf("%v later: %s", d.After, d.What) }
 
-// schedule is what happens in a world.
+// schedule is a sequence of user actions with faults.
 type schedule struct {
-	Deeds    []deed
-	Troubles []trouble
-	Tasks    string // how tasks are delivered
+	Actions []userAction
+	Faults  []injectedFault
+	Tasks   string // how tasks are delivered
 }
 
 func (s schedule) String() string {
 	lines := []string{"tasks " + s.Tasks}
-	for _, d := range s.Deeds {
+	for _, d := range s.Actions {
 		lines = append(lines, d.String())
 	}
-	for _, t := range s.Troubles {
+	for _, t := range s.Faults {
 		lines = append(lines, t.String())
 	}
 	return strings.Join(lines, "\n")
 }
 
 var (
-	deeds = []string{"connect", "connect", "disconnect", "disconnect with cleanup", "retry", "select", "move the root project", "take access", "give access", "discover", "confuse tasks"}
-	kinds = []string{"dies before", "dies after", "refused", "lost", "late"}
-	parts = []string{
+	userActions = []string{"connect", "connect", "disconnect", "disconnect with cleanup", "retry", "select", "move the root project", "take access", "give access", "discover", "confuse tasks"}
+	kinds       = []string{"crashes before", "crashes after", "refused", "lost", "late"}
+	parts       = []string{
 		"store", "vault", "queue", "google's token", "google's cloudresourcemanager", "google's cloudbilling", "google's serviceusage", "google's iam",
 		"google's iamcredentials", "google's orgpolicy", "google's cloudasset",
 	}
@@ -114,37 +117,37 @@ func schedules(model int) *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
 		_ = rapid.SliceOfN(rapid.Byte(), model, model).Draw(t, "model")
 		return schedule{
-			Deeds: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) deed {
+			Actions: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) userAction {
 				// In the middle of a step, or between two, or when all is over.
 				seconds := rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 7, 15, 60, 64, 68, 90, 150}).Draw(t, "seconds")
-				return deed{time.Duration(seconds) * time.Second, rapid.SampledFrom(deeds).Draw(t, "deed")}
-			}), 1, 8).Draw(t, "deeds"),
-			Troubles: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) trouble {
-				return trouble{
+				return userAction{time.Duration(seconds) * time.Second, rapid.SampledFrom(userActions).Draw(t, "action")}
+			}), 1, 8).Draw(t, "userActions"),
+			Faults: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) injectedFault {
+				return injectedFault{
 					rapid.SampledFrom(functionNames()).Draw(t, "function"), rapid.SampledFrom(parts).Draw(t, "part"),
-					rapid.IntRange(1, 12).Draw(t, "call"), rapid.SampledFrom(kinds).Draw(t, "trouble"),
+					rapid.IntRange(1, 12).Draw(t, "call"), rapid.SampledFrom(kinds).Draw(t, "fault"),
 				}
-			}), 0, 12).Draw(t, "troubles"),
+			}), 0, 12).Draw(t, "faults"),
 			Tasks: rapid.SampledFrom([]string{"once", "once", "twice at once", "again a minute later"}).Draw(t, "tasks"),
 		}
 	})
 }
 
-// model is a world in which a schedule happens, and what must hold there.
+// model runs a schedule in a harness and checks invariants.
 type model struct {
-	*world
+	*harness
 	mu     sync.Mutex
 	calm   bool
 	counts map[string]int
 	seen   map[string]bool // setups that have succeeded
 	atWork map[*visit]bool // requests of steps that have called Google
-	// every is how often somebody looks, and rest for how long nobody does
-	// anything at the end. Over real services each look takes its time.
+	// every is the interval of the checks, and rest the idle time at the end. Over
+	// real services each check takes real time.
 	every, rest time.Duration
 }
 
-// trouble makes the schedule's troubles.
-func (m *model) trouble(s schedule) connecttest.Hook {
+// inject injects the schedule's faults.
+func (m *model) inject(s schedule) connecttest.Hook {
 	return func(ctx context.Context, at connecttest.Moment) error {
 		function, _, _ := strings.Cut(m.moment(ctx, at), ":")
 		part := dependency(at)
@@ -162,14 +165,14 @@ func (m *model) trouble(s schedule) connecttest.Hook {
 		if calm {
 			return nil
 		}
-		for _, t := range s.Troubles {
-			if t.Function != function || t.Part != part || t.Nth != n || (t.What == "dies after" || t.What == "lost") != at.After {
+		for _, t := range s.Faults {
+			if t.Function != function || t.Part != part || t.Nth != n || (t.What == "crashes after" || t.What == "lost") != at.After {
 				continue
 			}
 			switch t.What {
-			case "dies before", "dies after":
+			case "crashes before", "crashes after":
 				p, _ := ctx.Value(processKey{}).(*process)
-				p.die()
+				p.crash()
 			case "refused", "lost":
 				return errDown
 			case "late":
@@ -282,9 +285,9 @@ func (m *model) do(ctx context.Context, what string) {
 	case "discover":
 		post("/api/gcp/discover", nil)
 	case "confuse tasks":
-		m.world.mu.Lock()
+		m.harness.mu.Lock()
 		before := slices.Clone(m.tasks)
-		m.world.mu.Unlock()
+		m.harness.mu.Unlock()
 		for _, old := range slices.Backward(before) {
 			_, _ = old.deliverIn(ctx)
 		}
@@ -297,14 +300,14 @@ func happen(ctx context.Context, s schedule, store connect.Store, vault connect.
 	if store != nil {
 		m.every, m.rest = 41*time.Second, 22*time.Minute
 	}
-	scene := scenario(2)
+	scene := googleScenario(2)
 	scene.Projects[2].Bindings = append(scene.Projects[2].Bindings, google.Binding{Role: "roles/viewer", Members: []string{"user:colleague@example.com"}})
 	scene.Users = append(scene.Users, google.User{Email: "colleague@example.com", Sub: "100000000000000000002", Domain: "example.com"})
-	if m.world, err = newWorld(scene, nil, store, vault); err != nil {
+	if m.harness, err = newHarness(scene, nil, store, vault); err != nil {
 		return nil, err
 	}
 	m.store = watched{m.store, m}
-	m.between = m.trouble(s)
+	m.between = m.inject(s)
 	if m.process, err = m.start(); err != nil { // over the watched store
 		return nil, err
 	}
@@ -325,7 +328,7 @@ func happen(ctx context.Context, s schedule, store connect.Store, vault connect.
 		defer cancel()
 		err = errors.Join(err, m.stop(stopping))
 	}()
-	for _, d := range s.Deeds {
+	for _, d := range s.Actions {
 		if err := pause(ctx, d.After); err != nil {
 			return nil, err
 		}
@@ -502,9 +505,10 @@ func (m *model) secrets(ctx context.Context) error {
 // progress that never goes back, success only where Google says so, a ledger
 // that is what changed, and nothing left after a cleanup. A schedule that breaks
 // one of them is made as short as it can be and shown with its seed.
-func TestWhateverHappensWhatMustHoldHolds(t *testing.T) {
+func TestSchedules_KeepInvariants(t *testing.T) {
 	t.Parallel()
-	for i := range models {
+	t.Logf("-seed=%d chooses the schedules", stacktest.Seed())
+	for i := range models(4, 8) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -521,7 +525,7 @@ func TestWhateverHappensWhatMustHoldHolds(t *testing.T) {
 }
 
 // So it does with state in Firestore and tokens in Vault.
-func TestWhateverHappensOverRealServicesWhatMustHoldHolds(t *testing.T) {
+func TestSchedules_KeepInvariantsOverRealServices(t *testing.T) {
 	t.Parallel()
 	emulator, server := partstest.Firestore(t), partstest.Vault(t)
 	tokens, err := vault.New(vault.Options{
@@ -531,7 +535,7 @@ func TestWhateverHappensOverRealServicesWhatMustHoldHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tokens.Close() })
-	for i := range models {
+	for i := range models(1, 8) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
@@ -541,13 +545,13 @@ func TestWhateverHappensOverRealServicesWhatMustHoldHolds(t *testing.T) {
 					rt.Fatal(err)
 				}
 				defer store.Close()
-				out := newOutside()
+				out := newExternal()
 				defer out.close()
 				now := time.Now() // the database's clock is the wall's
 				var wrong []string
 				synctest.Test(t, func(t *testing.T) {
 					time.Sleep(time.Until(now))
-					wrong, err = happen(t.Context(), s, outerStore{store, out}, outerVault{tokens, out})
+					wrong, err = happen(t.Context(), s, externalStore{store, out}, externalVault{tokens, out})
 				})
 				if len(wrong) > 0 || err != nil {
 					rt.Fatalf("%s\n\n%s\n%v", s, strings.Join(wrong, "\n"), err)

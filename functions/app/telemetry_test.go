@@ -21,7 +21,7 @@ type wire func(*http.Request) (*http.Response, error)
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) { return w(r) }
 
-func TestTelemetryIsSentInTheProgramsName(t *testing.T) {
+func TestTelemetry_IsSentAsTheProgram(t *testing.T) {
 	t.Parallel()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://telemetry.googleapis.com/v1/traces", http.NoBody)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"gcpconnect/emulators/stack/stacktest"
 	"gcpconnect/functions/app"
 	"gcpconnect/functions/functionstest"
 	"gcpconnect/shared/config"
@@ -36,6 +38,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "instance ended:", serveInstance(environment))
 		os.Exit(1)
 	}
+	flag.Parse()
+	stacktest.SetFlags(map[string]string{"test.parallel": "8"}) // they wait more than they work
 	var err error
 	if contract, err = functionstest.Load(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -48,3 +48,18 @@ func Sample[T any](t testing.TB, cases []T, n int) []T {
 	}
 	return sample
 }
+
+// SetFlags sets flags of the test process that were not given. Call it in
+// TestMain after flags are parsed.
+func SetFlags(values map[string]string) {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range values {
+		if given[name] {
+			continue
+		}
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
+	}
+}

@@ -1,10 +1,11 @@
-// Package app_test puts the whole program into a world that breaks: processes
-// die at any call, answers are lost, tasks come twice, services are away, users
-// change their minds. Whatever happens, in the end it is as if nothing had.
+// Package app_test runs the whole program in a harness that injects faults:
+// processes crash at any call, answers are lost, tasks are delivered twice,
+// dependencies are down, users change their minds. Every run must end as if no
+// fault had been injected.
 //
-// The world is in memory and on a clock of its own (testing/synctest), so that
-// hours pass in milliseconds; where a test says so, the same world keeps its
-// state in a real Firestore and a real Vault.
+// The harness is in memory and on a virtual clock (testing/synctest), so that
+// hours pass in milliseconds. If a test says so, the state is in a real Firestore
+// and the tokens are in a real Vault.
 package app_test
 
 import (
@@ -44,7 +45,7 @@ const (
 
 // scenario makes a Google with n projects of one owner. Their organization
 // allows only its own members in policies, and the owner may change that.
-func scenario(n int) *google.Scenario {
+func googleScenario(n int) *google.Scenario {
 	return googletest.Scenario(n, googletest.Restricted, googletest.PolicyAdministrator, func(s *google.Scenario) {
 		s.Latencies.Read, s.Latencies.IAMWrite = googletest.Milliseconds(80), googletest.Milliseconds(250)
 		s.Propagation.AccountMember = googletest.Seconds(3)
@@ -55,11 +56,11 @@ func scenario(n int) *google.Scenario {
 	})
 }
 
-// errDead is what a dead process gets to see of the world.
-var errDead = errors.New("the process is dead")
+// errCrashed is the error of every call of a crashed process.
+var errCrashed = errors.New("the process has crashed")
 
-// world is everything around the program, and the program.
-type world struct {
+// harness is the program and everything around it.
+type harness struct {
 	google *google.Server
 	store  connect.Store
 	vault  *safe
@@ -76,7 +77,7 @@ type world struct {
 
 	mu      sync.Mutex
 	process *process
-	zombies sync.WaitGroup // requests of dead processes
+	orphans sync.WaitGroup // requests of crashed processes
 	tasks   []*delivery    // every delivery of a task
 	calls   map[string]int // of each moment
 	wrong   []string       // what must never be
@@ -85,24 +86,24 @@ type world struct {
 // process is one instance of the program.
 type process struct {
 	handler http.Handler
-	dead    chan struct{}
+	crashed chan struct{}
 	once    sync.Once
 }
 
-func (p *process) die() { p.once.Do(func() { close(p.dead) }) }
+func (p *process) crash() { p.once.Do(func() { close(p.crashed) }) }
 
-func (p *process) isDead() bool {
+func (p *process) hasCrashed() bool {
 	select {
-	case <-p.dead:
+	case <-p.crashed:
 		return true
 	default:
 		return false
 	}
 }
 
-// newWorld returns a world with a process in it. A store and a vault of nil are
+// newHarness makes a harness with one process. A store and a vault of nil are
 // in memory.
-func newWorld(s *google.Scenario, environment map[string]string, store connect.Store, vault connect.Vault) (*world, error) {
+func newHarness(s *google.Scenario, environment map[string]string, store connect.Store, vault connect.Vault) (*harness, error) {
 	variables := map[string]string{
 		"CLIENT_ID": s.Clients[0].ID, "CLIENT_SECRET": s.Clients[0].Secret, "LOGIN_KEY": "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI=", "NEXT_PUBLIC_BACKEND_URL": auroraURL, "FRONTURL": "http://127.0.0.1:8090/", "GOOGLE_ENDPOINT": googleURL,
 	}
@@ -116,7 +117,7 @@ func newWorld(s *google.Scenario, environment map[string]string, store connect.S
 	if store == nil {
 		store, vault = memory.NewStore(), memory.NewVault()
 	}
-	w := &world{store: store, vault: &safe{Vault: vault, refs: map[connect.TokenRef]bool{}}, cfg: cfg, log: slog.New(slog.DiscardHandler), calls: map[string]int{}}
+	w := &harness{store: store, vault: &safe{Vault: vault, refs: map[connect.TokenRef]bool{}}, cfg: cfg, log: slog.New(slog.DiscardHandler), calls: map[string]int{}}
 	if w.google, err = google.NewServer(google.Options{Scenario: s, PublicURL: googleURL}); err != nil {
 		return nil, err
 	}
@@ -132,19 +133,19 @@ func newWorld(s *google.Scenario, environment map[string]string, store connect.S
 }
 
 // start starts a process.
-func (w *world) start() (*process, error) {
-	p := &process{dead: make(chan struct{})}
+func (w *harness) start() (*process, error) {
+	p := &process{crashed: make(chan struct{})}
 	hook := connecttest.Hook(func(ctx context.Context, m connecttest.Moment) error {
-		if p.isDead() {
-			return errDead
+		if p.hasCrashed() {
+			return errCrashed
 		}
 		if w.between != nil {
 			if err := w.between(context.WithValue(ctx, processKey{}, p), m); err != nil {
 				return err
 			}
 		}
-		if p.isDead() { // of that, or meanwhile: what has not been called is not called any more
-			return errDead
+		if p.hasCrashed() { // of that, or meanwhile: what has not been called is not called any more
+			return errCrashed
 		}
 		return nil
 	})
@@ -167,11 +168,11 @@ type (
 type visit struct {
 	function string
 	began    time.Time
-	over     atomic.Bool // it has ended, or its process is dead
+	over     atomic.Bool // it has ended, or its process has crashed
 }
 
-// RoundTrip implements http.RoundTripper: it is the network of the world.
-func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper: it is the network of the harness.
+func (w *harness) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -197,7 +198,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // delivery is a task on its way to the program.
 type delivery struct {
-	w              *world
+	w              *harness
 	request        *http.Request
 	body           []byte
 	name, function string
@@ -229,15 +230,15 @@ func (d *delivery) twice() (*http.Response, error) {
 	return response, err
 }
 
-// send hands a request to the process that serves. If the process dies
+// send hands a request to the process that serves. If the process crashes
 // meanwhile the connection breaks, and another is started.
-func (w *world) send(r *http.Request) (*http.Response, error) {
+func (w *harness) send(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	p := w.process
 	w.mu.Unlock()
 	answer := make(chan *http.Response, 1)
 	v := &visit{function: strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/tasks"), "/"), began: time.Now()}
-	w.zombies.Go(func() {
+	w.orphans.Go(func() {
 		ctx := context.WithValue(context.WithValue(r.Context(), functionKey{}, v.function), visitKey{}, v)
 		response := serve(p.handler, r.WithContext(ctx))
 		v.over.Store(true)
@@ -245,13 +246,13 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 	})
 	select {
 	case response := <-answer:
-		if !p.isDead() {
+		if !p.hasCrashed() {
 			if !strings.HasPrefix(r.URL.Path, "/tasks/") {
 				w.inspect(r, response)
 			}
 			return response, nil
 		}
-	case <-p.dead:
+	case <-p.crashed:
 		v.over.Store(true)
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
@@ -260,26 +261,26 @@ func (w *world) send(r *http.Request) (*http.Response, error) {
 }
 
 // inspect sees that a user is told what to do when something is down.
-func (w *world) inspect(r *http.Request, response *http.Response) {
+func (w *harness) inspect(r *http.Request, response *http.Response) {
 	status, wait := response.StatusCode, response.Header.Get("Retry-After")
 	if status >= 500 && (status != http.StatusServiceUnavailable || wait == "") {
 		w.complain("%s %s was answered %d with Retry-After %q", r.Method, r.URL.Path, status, wait)
 	}
 }
 
-// restart starts a process in the place of a dead one.
-func (w *world) restart(dead *process) error {
+// restart starts a process in the place of a crashed one.
+func (w *harness) restart(crashed *process) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.process != dead {
-		return errDead
+	if w.process != crashed {
+		return errCrashed
 	}
 	next, err := w.start()
 	if err != nil {
 		return err
 	}
 	w.process = next
-	return errDead
+	return errCrashed
 }
 
 // serve serves a request without a network.
@@ -296,7 +297,7 @@ func serve(h http.Handler, r *http.Request) *http.Response {
 
 // moment names a moment so that it is the same in every run: by the function
 // at work, what is called, and how often that was before.
-func (w *world) moment(ctx context.Context, m connecttest.Moment) string {
+func (w *harness) moment(ctx context.Context, m connecttest.Moment) string {
 	name, _ := ctx.Value(functionKey{}).(string)
 	if id, ok := strings.CutPrefix(name, "gcp/setup/status/"); ok && id != "" {
 		name = "status"
@@ -313,7 +314,7 @@ func (w *world) moment(ctx context.Context, m connecttest.Moment) string {
 }
 
 // sweep calls sweep as the scheduler does.
-func (w *world) sweep(ctx context.Context) error {
+func (w *harness) sweep(ctx context.Context) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, auroraURL+functions.TaskPath(setup.SweepFunction), http.NoBody)
 	if err != nil {
 		return err
@@ -331,7 +332,7 @@ func (w *world) sweep(ctx context.Context) error {
 }
 
 // schedule sweeps every other minute until ctx ends, whatever comes of it.
-func (w *world) schedule(ctx context.Context) {
+func (w *harness) schedule(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -342,9 +343,9 @@ func (w *world) schedule(ctx context.Context) {
 	}
 }
 
-// call calls a function as the user, again and again while nobody answers or
-// something is down, as a person does.
-func (w *world) call(ctx context.Context, method, path string, body any) (*demo.Answer, error) {
+// call calls a function as the user. It repeats the call while there is no answer
+// or a dependency is down, as a person does.
+func (w *harness) call(ctx context.Context, method, path string, body any) (*demo.Answer, error) {
 	for {
 		answer, err := w.user.Call(ctx, method, path, body)
 		if err == nil && answer.Status != http.StatusServiceUnavailable {
@@ -370,7 +371,7 @@ var choice = demo.Choice{Account: owner}
 
 // connect connects the user, however often it takes, and returns the setup.
 // Where the way back was lost, the user sees that it worked all the same.
-func (w *world) connect(ctx context.Context) (string, error) {
+func (w *harness) connect(ctx context.Context) (string, error) {
 	for {
 		login, task, err := w.user.Connect(ctx, choice)
 		if err == nil && login == "gcp_setup_pending" {
@@ -387,7 +388,7 @@ func (w *world) connect(ctx context.Context) (string, error) {
 
 // ended asks for the setup's status until it has ended, as the frontend does,
 // and sees that its progress never goes back.
-func (w *world) ended(ctx context.Context, id string) (*demo.Status, error) {
+func (w *harness) ended(ctx context.Context, id string) (*demo.Status, error) {
 	progress := 0
 	for {
 		answer, err := w.call(ctx, http.MethodGet, "/gcp/setup/status/"+id+"?view=detail", nil)
@@ -412,7 +413,7 @@ func (w *world) ended(ctx context.Context, id string) (*demo.Status, error) {
 }
 
 // leave disconnects with everything undone, and waits for the end of that.
-func (w *world) leave(ctx context.Context) (*demo.Status, error) {
+func (w *harness) leave(ctx context.Context) (*demo.Status, error) {
 	answer, err := w.call(ctx, http.MethodPost, "/api/gcp/force-disconnect", map[string]any{"cleanup": true})
 	if err != nil {
 		return nil, err
@@ -427,19 +428,19 @@ func (w *world) leave(ctx context.Context) (*demo.Status, error) {
 }
 
 // complain notes what must never be.
-func (w *world) complain(format string, args ...any) {
+func (w *harness) complain(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
 // stop ends everything.
-func (w *world) stop(ctx context.Context) error {
+func (w *harness) stop(ctx context.Context) error {
 	err := w.queue.Close(ctx)
 	w.mu.Lock()
-	w.process.die()
+	w.process.crash()
 	w.mu.Unlock()
-	w.zombies.Wait()
+	w.orphans.Wait()
 	return err
 }
 
