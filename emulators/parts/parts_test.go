@@ -8,6 +8,7 @@ import (
 
 	"gcpconnect/emulators/parts"
 	"gcpconnect/emulators/parts/partstest"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 func TestAPartThatIsStoppedIsGoneAndCanBeStoppedAgain(t *testing.T) {
@@ -33,6 +34,11 @@ func TestAPartThatIsStoppedIsGoneAndCanBeStoppedAgain(t *testing.T) {
 	if err := again.Stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestVault_PrintsNoSecret(t *testing.T) {
+	t.Parallel()
+	connecttest.WantNotPrinted(t, "very-secret", map[string]any{"a Vault": parts.Vault{RootToken: "very-secret", UnsealKey: "very-secret", SecretID: "very-secret"}})
 }
 
 func TestAPartThatCannotStartSaysWhyAndWhereItsLogIs(t *testing.T) {

@@ -113,12 +113,8 @@ func TestValuesPrintNoSecret(t *testing.T) {
 	t.Parallel()
 	c := newClient(t, nil)
 	token := connect.Token{Access: "ya29.access-very-secret", Refresh: "1//refresh-very-secret"}
-	for name, v := range map[string]any{
-		"a client": c, "a client by value": *c, "a client in a struct": struct{ Client, client any }{c, c},
-		"its options": Options{ClientID: clientID, ClientSecret: secret}, "logins": newLogins(t, loginKey), "their options": LoginOptions{Key: LoginKey{Value: "very-secret"}}, "a proof": theProof, "a grant": Grant{Token: token, Email: "dana@example.com"},
-	} {
-		if leak := connecttest.Leaked(connecttest.Printed(v), "very-secret"); leak != "" {
-			t.Errorf("%s is printed as %s", name, leak)
-		}
-	}
+	connecttest.WantNotPrinted(t, "very-secret", map[string]any{
+		"a client": c, "a client in a struct": struct{ Client, client any }{c, c}, "its options": Options{ClientID: clientID, ClientSecret: secret}, "logins": newLogins(t, loginKey),
+		"their options": LoginOptions{Key: LoginKey{Value: "very-secret"}}, "a proof": theProof, "a grant": Grant{Token: token, Email: "dana@example.com"},
+	})
 }

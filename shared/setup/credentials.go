@@ -274,6 +274,11 @@ type accountSource struct {
 
 var _ Payer = (*accountSource)(nil)
 
+// Format keeps the tokens of the credentials out of print.
+func (a *accountSource) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "tokens of "+a.email)
+}
+
 // Project implements Payer.
 func (a *accountSource) Project() string {
 	_, domain, _ := strings.Cut(a.email, "@")

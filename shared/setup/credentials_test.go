@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gcpconnect/shared/connect"
+	"gcpconnect/shared/connect/connecttest"
 )
 
 // vault is a connect.Vault of one token. The package's own tests may not
@@ -216,9 +217,10 @@ func TestCredentialsPrintNoToken(t *testing.T) {
 	if _, err := source.Token(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if printed := fmt.Sprintf("%v %+v %#v %v %+v %#v", c, c, c, source, source, source); strings.Contains(printed, "very-secret") {
-		t.Error(printed)
-	}
+	connecttest.WantNotPrinted(t, "very-secret", map[string]any{
+		"credentials": c, "a user's tokens": source, "an account's tokens": c.Account(nil, "ref", "a@example.com"), "parts": Parts{Tokens: c},
+		"a token of an account": AccountToken{AccessToken: connect.AccessToken{Value: "very-secret"}},
+	})
 }
 
 // refreshing is an Authority that does as it is told.

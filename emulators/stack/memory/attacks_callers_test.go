@@ -8,6 +8,7 @@ import (
 
 	"gcpconnect/emulators/stack/stacktest"
 	"gcpconnect/functions"
+	"gcpconnect/shared/setup"
 )
 
 // A user who is not connected asks for what is the victim's.
@@ -109,6 +110,30 @@ func foreignTasks(y *stacktest.System) {
 	y.ConnectVictim()
 	task := y.ConnectVictim() // generation 2
 	before := y.State()
-	y.WantStaleTasksIgnored(task, func(string) []string { return []string{"X-CloudTasks-TaskName", "t"} })
+	wantStaleTasksIgnored(y, task)
 	y.WantUnchanged(before, stacktest.Spent{})
+}
+
+// wantStaleTasksIgnored delivers tasks of other generations and of unknown setups,
+// which must be acknowledged, and malformed tasks, which must be refused.
+func wantStaleTasksIgnored(y *stacktest.System, task string) {
+	y.T.Helper()
+	for name, bodies := range map[string]map[string]string{"a generation before": stacktest.ForgedTasks(task, 1), "a generation to come": stacktest.ForgedTasks(task, 3), "no setup": stacktest.ForgedTasks("NONE", 2)} {
+		for function, body := range bodies {
+			if function == setup.DiscoverFunction && name != "a generation to come" {
+				continue // what is left of a generation before is swept: see the tests of discovery
+			}
+			if answer := y.Send(http.MethodPost, functions.TaskPath(function), body, append([]string{"X-CloudTasks-TaskName", "t"}, stacktest.JSON...)...); answer.Status != http.StatusNoContent {
+				y.T.Errorf("a task for %s of %s was answered %d %s", function, name, answer.Status, answer.Body)
+			}
+		}
+	}
+	for function, body := range map[string]string{
+		"grant-access": stacktest.ForgedTasks(task, 2)["enable-apis"], "enable-apis": strings.Replace(stacktest.ForgedTasks(task, 2)["enable-apis"], "{", `{"user":"`+attacker+`",`, 1),
+		"validate-projects": `{"setup":"` + task + `","generation":-1,"step":"validate-projects","attempt":0}`,
+	} {
+		if answer := y.Send(http.MethodPost, functions.TaskPath(function), body, append([]string{"X-CloudTasks-TaskName", "t"}, stacktest.JSON...)...); answer.Status != http.StatusBadRequest {
+			y.T.Errorf("a task that is none for %s was answered %d %s", function, answer.Status, answer.Body)
+		}
+	}
 }

@@ -12,7 +12,7 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-func TestAConfirmedLoginIsAConnection(t *testing.T) {
+func TestConfirm_ConnectsOnce(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, one(), stacktest.Confirming, func(y *stacktest.System) {
 		handle := y.ParkLogin(y.User)
@@ -36,7 +36,7 @@ func TestAConfirmedLoginIsAConnection(t *testing.T) {
 // The attacker begins a login and has a victim consent to it. The victim's
 // browser comes back with what is to be confirmed, and the attacker, who alone
 // could confirm it, does not get to know it.
-func TestFixationEndsAtTheConfirmation(t *testing.T) {
+func TestConfirm_EndsSessionFixation(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, one(), stacktest.Confirming, func(y *stacktest.System) {
 		ctx := y.T.Context()
@@ -68,7 +68,7 @@ func TestFixationEndsAtTheConfirmation(t *testing.T) {
 	})
 }
 
-func TestAnUnconfirmedLoginIsGivenUp(t *testing.T) {
+func TestSweep_RevokesUnconfirmedLogins(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), stacktest.Confirming, func(y *stacktest.System) {
 		sweep := func() {

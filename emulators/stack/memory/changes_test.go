@@ -13,7 +13,7 @@ import (
 
 // The ledger and what has changed at Google are the same: each thing once, and
 // nothing that is not there.
-func TestTheLedgerIsWhatChangedAtGoogle(t *testing.T) {
+func TestLedger_EqualsChangesAtGoogle(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		before := y.Google.Snapshot()
@@ -62,7 +62,7 @@ func TestTheLedgerIsWhatChangedAtGoogle(t *testing.T) {
 
 // Every change is counted once, however often Google was busy, and what stood
 // already beside it.
-func TestChangesAreCountedOnce(t *testing.T) {
+func TestLedger_CountsChangesOnce(t *testing.T) {
 	t.Parallel()
 	for name, faults := range map[string][]google.Fault{
 		"no trouble": nil,

@@ -15,7 +15,7 @@ import (
 	"gcpconnect/emulators/stack/stacktest"
 )
 
-func TestConnectionIsWhatGoogleVerified(t *testing.T) {
+func TestConnection_ShowsVerifiedAccount(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		type connection struct {
@@ -53,7 +53,7 @@ func TestConnectionIsWhatGoogleVerified(t *testing.T) {
 	})
 }
 
-func TestProjectsAreListedAsGoogleHasThem(t *testing.T) {
+func TestProjects_ListsGooglesProjects(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(3, func(s *google.Scenario) { googletest.Project(s, "project-003").BillingAccount = "" })
 	stacktest.Run(t, s, nil, func(y *stacktest.System) {
@@ -90,7 +90,7 @@ func TestProjectsAreListedAsGoogleHasThem(t *testing.T) {
 	})
 }
 
-func TestRootProjectIsChangedAmongTheConnectionsOwn(t *testing.T) {
+func TestRootProject_ChangesWithinConnection(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(4, func(s *google.Scenario) {
 		googletest.Project(s, "project-003").BillingAccount = "" // not part of the setup
@@ -142,7 +142,7 @@ func TestRootProjectIsChangedAmongTheConnectionsOwn(t *testing.T) {
 	})
 }
 
-func TestProjectAccessIsTakenAndGiven(t *testing.T) {
+func TestProjectAccess_TakesAndGives(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(3), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 3, 3)
@@ -206,7 +206,7 @@ func TestProjectAccessIsTakenAndGiven(t *testing.T) {
 	})
 }
 
-func TestResourcesAreDiscoveredInEveryProjectAndForgottenWithTheConnection(t *testing.T) {
+func TestDiscovery_FindsAndForgetsResources(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) {
 		s.Pages.Size = 40
@@ -274,7 +274,7 @@ func TestResourcesAreDiscoveredInEveryProjectAndForgottenWithTheConnection(t *te
 	})
 }
 
-func TestAnswersToBadRequestsNameTheField(t *testing.T) {
+func TestRequests_ErrorsNameTheField(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		for _, tt := range []struct {
@@ -317,7 +317,7 @@ func TestAnswersToBadRequestsNameTheField(t *testing.T) {
 	})
 }
 
-func TestAnotherGoogleAccountSeesNothingOfTheFormer(t *testing.T) {
+func TestReconnect_OtherAccountSeesNothingOfFormer(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) {
 		s.Users = append(s.Users, google.User{Email: "second@example.com", Sub: "100000000000000000002", Domain: "example.com"})

@@ -22,7 +22,7 @@ import (
 
 // All tests of this package hold every exchange to the description. This one
 // has every answer that is described be given.
-func TestEveryDescribedAnswerIsGiven(t *testing.T) {
+func TestContract_EveryDescribedAnswerIsGiven(t *testing.T) {
 	t.Parallel()
 	edge := stacktest.Contract(t).Watch(t.Errorf)
 	knock(t, edge)
@@ -50,7 +50,7 @@ func TestEveryDescribedAnswerIsGiven(t *testing.T) {
 	}
 }
 
-func TestTheDescriptionIsServed(t *testing.T) {
+func TestContract_IsServed(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		answer := y.Send(http.MethodGet, "/openapi.yaml", "")
@@ -60,12 +60,12 @@ func TestTheDescriptionIsServed(t *testing.T) {
 	})
 }
 
-// doorman says of everybody the same.
-type doorman struct{ err error }
+// fixedAuth gives every caller the same answer.
+type fixedAuth struct{ err error }
 
-func (d doorman) User(*http.Request) (string, error)    { return "user-1", d.err }
-func (d doorman) Service(*http.Request) (string, error) { return "service", d.err }
-func (d doorman) of(string) functions.Services          { return d }
+func (d fixedAuth) User(*http.Request) (string, error)    { return "user-1", d.err }
+func (d fixedAuth) Service(*http.Request) (string, error) { return "service", d.err }
+func (d fixedAuth) of(string) functions.Services          { return d }
 
 // knock has each function give the answers of the edge.
 func knock(t *testing.T, w *functionstest.Watch) {
@@ -75,7 +75,7 @@ func knock(t *testing.T, w *functionstest.Watch) {
 		http.StatusServiceUnavailable: connect.Errorf(connect.Unavailable, "Not now."), http.StatusInternalServerError: connect.Errorf(connect.Internal, ""),
 		http.StatusBadRequest: nil, http.StatusRequestEntityTooLarge: nil, http.StatusRequestURITooLong: nil, http.StatusUnsupportedMediaType: nil,
 	} {
-		d := doorman{err}
+		d := fixedAuth{err}
 		// Without a store the callback breaks.
 		gateway := w.Handler(functions.Gateway(functions.Deps{
 			Users: d, Queue: d.of, Scheduler: d.of, Internal: d, Front: &url.URL{Scheme: "https", Host: "front.example.com"}, SecureCookies: true, Log: slog.New(slog.DiscardHandler),

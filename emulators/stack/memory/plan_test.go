@@ -30,7 +30,7 @@ func administered(s *google.Scenario) {
 // What a plan says is what the setup then does: every change in the ledger is
 // in the plan, and every one in the plan is in the ledger, done where no
 // permission was missing and not done where one was.
-func TestAPlanIsWhatTheSetupDoes(t *testing.T) {
+func TestPlan_EqualsSetup(t *testing.T) {
 	t.Parallel()
 	ids := []string{"project-001", "project-002", "project-003"}
 	anyMember := map[string]google.PolicySpec{"iam.allowedPolicyMemberDomains": {Rules: []google.PolicyRule{{AllowAll: true}}}}
@@ -158,7 +158,7 @@ func TestAPlanIsWhatTheSetupDoes(t *testing.T) {
 }
 
 // What has changed since is in the next plan, and no more.
-func TestAPlanAfterASetupIsOfWhatWasUndone(t *testing.T) {
+func TestPlan_AfterSetupHasOnlyWhatWasUndone(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), choosing, func(y *stacktest.System) {
 		y.ConnectUndecided()
@@ -209,7 +209,7 @@ func TestAPlanAfterASetupIsOfWhatWasUndone(t *testing.T) {
 }
 
 // What cannot be looked at is unknown, and never said to stand.
-func TestAPlanSaysWhatItDoesNotKnow(t *testing.T) {
+func TestPlan_NamesUnknowns(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2, administered), choosing, func(y *stacktest.System) {
 		y.ConnectUndecided()
@@ -262,7 +262,7 @@ func TestAPlanSaysWhatItDoesNotKnow(t *testing.T) {
 	})
 }
 
-func TestPlansAreRefusedAsSetupsAre(t *testing.T) {
+func TestPlan_IsRefusedAsSetupIs(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(3, func(s *google.Scenario) { googletest.Project(s, "project-003").BillingAccount = "" }), choosing, func(y *stacktest.System) {
 		const path = "/gcp/setup/plan"
@@ -314,7 +314,7 @@ func TestPlansAreRefusedAsSetupsAre(t *testing.T) {
 
 // Where no project can hold the accounts, the plan says what is missing for
 // that, and the setup fails of it.
-func TestAPlanWithoutARootProject(t *testing.T) {
+func TestPlan_WithoutRootProject(t *testing.T) {
 	t.Parallel()
 	editor := func(s *google.Scenario) {
 		for _, id := range []string{"project-001", "project-002"} {

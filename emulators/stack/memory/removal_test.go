@@ -15,7 +15,7 @@ import (
 
 func three() *google.Scenario { return googletest.Scenario(3) }
 
-func TestCleanupGivesBackAllButTheAPIs(t *testing.T) {
+func TestCleanup_UndoesAllButAPIs(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, three(), nil, func(y *stacktest.System) {
 		before := y.Google.Snapshot()
@@ -53,7 +53,7 @@ func TestCleanupGivesBackAllButTheAPIs(t *testing.T) {
 	})
 }
 
-func TestCleanupDisablesTheAPIsWhenAsked(t *testing.T) {
+func TestCleanup_DisablesAPIsOnRequest(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) { s.Latencies.Operation = googletest.Seconds(2) })
 	stacktest.Run(t, s, nil, func(y *stacktest.System) {
@@ -76,7 +76,7 @@ func TestCleanupDisablesTheAPIsWhenAsked(t *testing.T) {
 }
 
 // What others did meanwhile stays theirs.
-func TestCleanupLeavesWhatOthersDid(t *testing.T) {
+func TestCleanup_KeepsChangesOfOthers(t *testing.T) {
 	t.Parallel()
 	const constraint = googletest.DomainConstraint
 	s := googletest.Scenario(3, func(s *google.Scenario) {
@@ -114,7 +114,7 @@ func TestCleanupLeavesWhatOthersDid(t *testing.T) {
 	})
 }
 
-func TestCleanupSaysWhatItCouldNotUndo(t *testing.T) {
+func TestCleanup_ReportsWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, three(), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 3, 3)
@@ -151,7 +151,7 @@ func TestCleanupSaysWhatItCouldNotUndo(t *testing.T) {
 	})
 }
 
-func TestDisconnectRevokesUnlessAnotherConnectionWouldDie(t *testing.T) {
+func TestDisconnect_RevokesUnlessGrantIsShared(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, one(), nil, func(y *stacktest.System) {
 		type answer struct {
@@ -194,7 +194,7 @@ func TestDisconnectRevokesUnlessAnotherConnectionWouldDie(t *testing.T) {
 
 // A login begun before a disconnect connects nothing any more, wherever it has
 // come to: to Google, back from there, or to the question whether it is wanted.
-func TestADisconnectEndsTheLoginsBegunBefore(t *testing.T) {
+func TestDisconnect_EndsEarlierLogins(t *testing.T) {
 	t.Parallel()
 	for name, cleanup := range map[string]bool{"alone": false, "with cleanup": true} {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestADisconnectEndsTheLoginsBegunBefore(t *testing.T) {
 
 // The disconnect comes while the code is exchanged: it finds no tokens, and
 // those that come then are given up.
-func TestADisconnectOvertakesACallback(t *testing.T) {
+func TestDisconnect_DuringCallback(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, one(), nil, func(y *stacktest.System) {
 		back := y.ConsentedCallback(y.User)
@@ -249,7 +249,7 @@ func TestADisconnectOvertakesACallback(t *testing.T) {
 	})
 }
 
-func TestDisconnectDuringACleanupEndsIt(t *testing.T) {
+func TestDisconnect_EndsCleanup(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)
@@ -272,7 +272,7 @@ func TestDisconnectDuringACleanupEndsIt(t *testing.T) {
 	})
 }
 
-func TestCleanupWithDeadTokensSaysSo(t *testing.T) {
+func TestCleanup_WithRevokedTokensIsPartial(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)

@@ -11,7 +11,7 @@ import (
 	"gcpconnect/emulators/stack/stacktest"
 )
 
-func TestSetupOfEveryProjectIsTrueAtGoogle(t *testing.T) {
+func TestSetup_IsInForceAtGoogle(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 3, 5} {
 		t.Run(string(rune('0'+n))+" projects", func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestSetupOfEveryProjectIsTrueAtGoogle(t *testing.T) {
 	}
 }
 
-func TestSecondRunWritesNothingAtGoogle(t *testing.T) {
+func TestSetup_SecondRunKeepsGooglesState(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(3), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 3, 3)
@@ -87,7 +87,7 @@ func TestSecondRunWritesNothingAtGoogle(t *testing.T) {
 	})
 }
 
-func TestMoreProjectsThanAreTakenUnaskedNeedSelection(t *testing.T) {
+func TestSelection_IsNeededForManyProjects(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(6), nil, func(y *stacktest.System) {
 		before := y.Google.Snapshot()
@@ -109,7 +109,7 @@ func TestMoreProjectsThanAreTakenUnaskedNeedSelection(t *testing.T) {
 	})
 }
 
-func TestSelectionNamesWhatCannotBeSetUp(t *testing.T) {
+func TestSelection_NamesIneligibleProjects(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(7, func(s *google.Scenario) {
 		googletest.Project(s, "project-006").BillingAccount = ""
@@ -126,7 +126,7 @@ func TestSelectionNamesWhatCannotBeSetUp(t *testing.T) {
 	})
 }
 
-func TestNoProjects(t *testing.T) {
+func TestSetup_WithoutProjectsFails(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(1, func(s *google.Scenario) { googletest.Project(s, "project-001").State = "DELETE_REQUESTED" })
 	stacktest.Run(t, s, nil, func(y *stacktest.System) {
@@ -134,7 +134,7 @@ func TestNoProjects(t *testing.T) {
 	})
 }
 
-func TestNoBilling(t *testing.T) {
+func TestSetup_WithoutBillingFails(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) {
 		googletest.Project(s, "project-001").BillingAccount = ""
@@ -145,7 +145,7 @@ func TestNoBilling(t *testing.T) {
 	})
 }
 
-func TestOnlyEligibleProjectsAreSetUp(t *testing.T) {
+func TestSetup_TakesOnlyEligibleProjects(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(4, func(s *google.Scenario) {
 		googletest.Project(s, "project-001").BillingAccount = ""
@@ -161,7 +161,7 @@ func TestOnlyEligibleProjectsAreSetUp(t *testing.T) {
 	})
 }
 
-func TestOneForbiddenProjectDoesNotTouchTheOthers(t *testing.T) {
+func TestSetup_ForbiddenProjectIsPartial(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(3, func(s *google.Scenario) {
 		googletest.Project(s, "project-002").Bindings[0].Role = "roles/viewer"
@@ -194,7 +194,7 @@ func TestOneForbiddenProjectDoesNotTouchTheOthers(t *testing.T) {
 	})
 }
 
-func TestOneRefusedAPIIsNamedAndTheOthersAreEnabled(t *testing.T) {
+func TestEnableAPIs_RefusedAPIIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"call", "operation", "failures"} {
 		t.Run("refused at "+at, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestOrgPolicy(t *testing.T) {
 	})
 }
 
-func TestDomainRestrictedSharingBlocksTheGrantOfOneProject(t *testing.T) {
+func TestGrantAccess_RestrictedSharingIsPartial(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) {
 		// An external member from before the restriction makes every write of
@@ -295,7 +295,7 @@ func TestDomainRestrictedSharingBlocksTheGrantOfOneProject(t *testing.T) {
 	})
 }
 
-func TestConditionalBindingsAreLeftAsTheyAre(t *testing.T) {
+func TestGrantAccess_KeepsConditionalBindings(t *testing.T) {
 	t.Parallel()
 	conditional := google.Binding{
 		Role: "roles/run.admin", Members: []string{"user:" + owner},
@@ -322,7 +322,7 @@ func TestConditionalBindingsAreLeftAsTheyAre(t *testing.T) {
 	})
 }
 
-func TestPropagationIsCheckedEvery30Seconds(t *testing.T) {
+func TestVerify_ChecksEvery30Seconds(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(3), nil, func(y *stacktest.System) { // grants take 60 s
 		started := time.Now()
@@ -337,7 +337,7 @@ func TestPropagationIsCheckedEvery30Seconds(t *testing.T) {
 	})
 }
 
-func TestStatusTellsWhenTheNextCheckIs(t *testing.T) {
+func TestStatus_NamesNextCheck(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		told, came := map[int]time.Time{}, map[int]time.Time{} // by the check before
@@ -361,7 +361,7 @@ func TestStatusTellsWhenTheNextCheckIs(t *testing.T) {
 	})
 }
 
-func TestPropagationThatNeverComesToOneProject(t *testing.T) {
+func TestVerify_UnpropagatedProjectIsPartial(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(3, func(s *google.Scenario) {
 		googletest.Project(s, "project-003").Propagation = &google.GrantDelays{Project: new(google.Never)}
@@ -382,7 +382,7 @@ func TestPropagationThatNeverComesToOneProject(t *testing.T) {
 	})
 }
 
-func TestPropagationThatDoesNotComeInTimeIsNoSuccess(t *testing.T) {
+func TestVerify_LatePropagationFails(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) { s.Propagation.Account = new(googletest.Seconds(300)) })
 	stacktest.Run(t, s, map[string]string{"VERIFY_ATTEMPTS": "3"}, func(y *stacktest.System) {
@@ -396,19 +396,19 @@ func TestPropagationThatDoesNotComeInTimeIsNoSuccess(t *testing.T) {
 	})
 }
 
-func TestManyProjectsOverManyPages(t *testing.T) {
+func TestSetup_ManyPagesOfProjects(t *testing.T) {
 	t.Parallel()
-	s := googletest.Scenario(300, func(s *google.Scenario) { s.Pages = google.Pages{Size: 50, Short: true} })
-	stacktest.Run(t, s, map[string]string{"MAX_AUTO_PROJECTS": "300"}, func(y *stacktest.System) {
+	s := googletest.Scenario(150, func(s *google.Scenario) { s.Pages = google.Pages{Size: 25, Short: true} })
+	stacktest.Run(t, s, map[string]string{"MAX_AUTO_PROJECTS": "150"}, func(y *stacktest.System) {
 		final := y.Complete()
-		y.WantSuccess(final, 300, 300)
+		y.WantSuccess(final, 150, 150)
 		if n := y.Google.CallCounts().ByMethod["cloudresourcemanager.projects.search"]; n < 6 {
 			t.Errorf("%d pages of projects were read", n)
 		}
 	})
 }
 
-func TestStatusIsForItsOwnerOnly(t *testing.T) {
+func TestStatus_IsForOwnerOnly(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		task := y.Connect()
@@ -424,7 +424,7 @@ func TestStatusIsForItsOwnerOnly(t *testing.T) {
 
 // Each way in which a login ends without a connection has its own word, and
 // leaves nothing.
-func TestLoginsThatEndWithoutAConnection(t *testing.T) {
+func TestLogin_EndsWithoutConnection(t *testing.T) {
 	t.Parallel()
 	client := func(problem string) func(*google.Scenario) {
 		return func(s *google.Scenario) { s.Clients[0].AuthError = problem }

@@ -35,9 +35,9 @@ func counts(points []stacktest.Point, labels ...string) map[string]int {
 	return sums
 }
 
-// courier is what tasks pass on their way to the functions. It is slow, counts
+// slowProxy is on the way of tasks to the functions. It is slow, counts
 // them, and may stand for Google's front end.
-type courier struct {
+type slowProxy struct {
 	next  http.RoundTripper
 	takes time.Duration
 	// frontEnd makes a span of its own of each request, which is nobody's here,
@@ -48,7 +48,7 @@ type courier struct {
 	tasks map[string]int // brought, by function
 }
 
-func (c *courier) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c *slowProxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	if function, ok := strings.CutPrefix(r.URL.Path, "/tasks/"); ok {
 		time.Sleep(c.takes) // on the bubble's clock
 		c.mu.Lock()
@@ -73,8 +73,8 @@ func trouble(s *google.Scenario) {
 	}
 }
 
-// watched connects a user to a Google in trouble and returns how it went.
-func watched(t *testing.T, c *courier, check func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status)) {
+// recorded connects a user to a Google in trouble and returns how it went.
+func recorded(t *testing.T, c *slowProxy, check func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status)) {
 	t.Helper()
 	where, h := stacktest.RecordTelemetry()
 	c.tasks = map[string]int{}
@@ -87,9 +87,9 @@ func watched(t *testing.T, c *courier, check func(y *stacktest.System, h *stackt
 	})
 }
 
-func TestEverySpanOfASetupIsInOneTrace(t *testing.T) {
+func TestTelemetry_EverySpanIsInOneTrace(t *testing.T) {
 	t.Parallel()
-	watched(t, &courier{}, func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status) {
+	recorded(t, &slowProxy{}, func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status) {
 		spans := h.Spans()
 		byID := map[string]*tracetest.SpanStub{}
 		var begun *tracetest.SpanStub
@@ -163,10 +163,10 @@ func callsOf(y *stacktest.System) map[string]int {
 	return seen
 }
 
-func TestAFrontEndOfGooglesDoesNotBreakATraceUp(t *testing.T) {
+func TestTelemetry_FrontEndKeepsTrace(t *testing.T) {
 	t.Parallel()
-	c := &courier{frontEnd: true}
-	watched(t, c, func(_ *stacktest.System, h *stacktest.TelemetryRecorder, _ *demo.Status) {
+	c := &slowProxy{frontEnd: true}
+	recorded(t, c, func(_ *stacktest.System, h *stacktest.TelemetryRecorder, _ *demo.Status) {
 		traces, tasks, brought := map[string]bool{}, 0, 0
 		for _, s := range h.Spans() {
 			if stacktest.AttributeOf(&s, "task") != "" || s.Name == "callback" {
@@ -183,10 +183,10 @@ func TestAFrontEndOfGooglesDoesNotBreakATraceUp(t *testing.T) {
 	})
 }
 
-func TestMetricsAreWhatGoogleTheQueueAndTheSetupCounted(t *testing.T) {
+func TestTelemetry_MetricsEqualCounts(t *testing.T) {
 	t.Parallel()
-	c := &courier{takes: 7 * time.Second}
-	watched(t, c, func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status) {
+	c := &slowProxy{takes: 7 * time.Second}
+	recorded(t, c, func(y *stacktest.System, h *stacktest.TelemetryRecorder, final *demo.Status) {
 		points := h.Points(t)
 		if diff := cmp.Diff(callsOf(y), counts(points["gcpconnect.google.calls"], "method")); diff != "" {
 			t.Errorf("calls (-Google's count +metric):\n%s", diff)
@@ -279,9 +279,9 @@ func lowCardinality(t *testing.T, points map[string][]stacktest.Point) {
 	}
 }
 
-func TestEveryLineOfATaskSaysWhatItIsAbout(t *testing.T) {
+func TestTelemetry_LogLinesNameTheirTask(t *testing.T) {
 	t.Parallel()
-	watched(t, &courier{}, func(y *stacktest.System, h *stacktest.TelemetryRecorder, _ *demo.Status) {
+	recorded(t, &slowProxy{}, func(y *stacktest.System, h *stacktest.TelemetryRecorder, _ *demo.Status) {
 		spans := map[string]*tracetest.SpanStub{}
 		for _, s := range h.Spans() {
 			spans[s.SpanContext.SpanID().String()] = &s
@@ -339,7 +339,7 @@ func field(line, key string) string {
 	return value
 }
 
-func TestEveryEndingOfASetupIsCounted(t *testing.T) {
+func TestTelemetry_CountsEveryEnding(t *testing.T) {
 	t.Parallel()
 	where, h := stacktest.RecordTelemetry()
 	s := googletest.Scenario(7, func(s *google.Scenario) { googletest.Project(s, "project-003").Bindings[0].Role = "roles/viewer" })

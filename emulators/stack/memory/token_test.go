@@ -14,7 +14,7 @@ import (
 
 func twoWithPlatform() *google.Scenario { return googletest.Scenario(2, googletest.WithPlatform) }
 
-func TestServicesGetTokensOfUsersAccounts(t *testing.T) {
+func TestToken_ServicesGetAccountTokens(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, twoWithPlatform(), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)
@@ -47,7 +47,7 @@ func TestServicesGetTokensOfUsersAccounts(t *testing.T) {
 	})
 }
 
-func TestTokensAreRefusedWithAReason(t *testing.T) {
+func TestToken_RefusalsHaveReasons(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, twoWithPlatform(), nil, func(y *stacktest.System) {
 		ask := func(user, projectID string) map[string]any {
@@ -85,7 +85,7 @@ func TestTokensAreRefusedWithAReason(t *testing.T) {
 	})
 }
 
-func TestTokensAreMintedOnceAnHour(t *testing.T) {
+func TestToken_IsMintedOnceAnHour(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, twoWithPlatform(), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)
@@ -110,7 +110,7 @@ func TestTokensAreMintedOnceAnHour(t *testing.T) {
 	})
 }
 
-func TestUsersImpersonateWhereThePlatformMayNot(t *testing.T) {
+func TestToken_UserImpersonatesWithoutPlatform(t *testing.T) {
 	t.Parallel()
 	denied := google.Fault{Method: "iamcredentials.*", Caller: googletest.PlatformAccount, Code: 403}
 	for name, c := range map[string]struct {
@@ -155,7 +155,7 @@ func TestUsersImpersonateWhereThePlatformMayNot(t *testing.T) {
 	}
 }
 
-func TestTokensWhileGoogleIsAway(t *testing.T) {
+func TestToken_GoogleOutageIsUnavailable(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, twoWithPlatform(), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)
@@ -174,7 +174,7 @@ func TestTokensWhileGoogleIsAway(t *testing.T) {
 
 // What the user can mend by another setup, or by waiting, is a conflict: not a
 // denial, and not a failure of Aurora.
-func TestThereAreNoTokensOfAnAccountThatCannotBeUsed(t *testing.T) {
+func TestToken_UnusableAccountIsConflict(t *testing.T) {
 	t.Parallel()
 	for name, breakIt := range map[string]func(*stacktest.System, string){
 		"that is gone": func(y *stacktest.System, email string) {
@@ -210,7 +210,7 @@ func TestThereAreNoTokensOfAnAccountThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func TestThereAreNoTokensBeforeASetup(t *testing.T) {
+func TestToken_BeforeSetupIsConflict(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(7, googletest.WithPlatform), nil, func(y *stacktest.System) {
 		login, task, err := y.User.Connect(y.T.Context(), demo.Choice{})

@@ -36,7 +36,7 @@ func (r *tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // A trace is carried on by functions that tell of nothing themselves: their logs
 // are in it.
-func TestASetupIsOneTrace(t *testing.T) {
+func TestTrace_PassesFunctionsWithoutTelemetry(t *testing.T) {
 	t.Parallel()
 	r := &tracer{traces: map[string]int{}}
 	between := func(next http.RoundTripper) http.RoundTripper { r.next = next; return r }

@@ -13,7 +13,7 @@ import (
 	"gcpconnect/emulators/stack/stacktest"
 )
 
-func TestStormsOfRefusalsAreWaitedOut(t *testing.T) {
+func TestSetup_SurvivesRefusals(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]google.Fault{
 		"of 429":                  {Code: 429, Probability: 0.5},
@@ -50,7 +50,7 @@ func TestStormsOfRefusalsAreWaitedOut(t *testing.T) {
 	}
 }
 
-func TestGoogleThatStaysDownEndsTheSetupInWordsAndTheRetryGoesOn(t *testing.T) {
+func TestSetup_LastingOutageFailsAndRetryCompletes(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		if err := y.Google.AddFault(google.Fault{Method: "*.projects.setIamPolicy", Code: 503}); err != nil {
@@ -62,7 +62,7 @@ func TestGoogleThatStaysDownEndsTheSetupInWordsAndTheRetryGoesOn(t *testing.T) {
 	})
 }
 
-func TestAccountsThatGoogleDoesNotKnowYet(t *testing.T) {
+func TestSetup_WaitsForNewAccounts(t *testing.T) {
 	t.Parallel()
 	for name, code := range map[string]int{"answering 404": 404, "answering 403": 403} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestAccountsThatGoogleDoesNotKnowYet(t *testing.T) {
 	}
 }
 
-func TestExistingAccountsAreTakenOver(t *testing.T) {
+func TestSetup_ReusesOwnAccounts(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 1, 1)
@@ -89,7 +89,7 @@ func TestExistingAccountsAreTakenOver(t *testing.T) {
 	})
 }
 
-func TestAPIsThatAreNotInForceAtOnce(t *testing.T) {
+func TestSetup_WaitsForNewAPIs(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(2, func(s *google.Scenario) {
 		s.Propagation.EnabledAPI = googletest.Seconds(120)
@@ -103,7 +103,7 @@ func TestAPIsThatAreNotInForceAtOnce(t *testing.T) {
 	})
 }
 
-func TestTokenIsRefreshedInTheMiddle(t *testing.T) {
+func TestSetup_RefreshesToken(t *testing.T) {
 	t.Parallel()
 	s := googletest.Scenario(1, func(s *google.Scenario) { s.Propagation.Project = new(googletest.Seconds(75 * 60)) })
 	stacktest.Run(t, s, map[string]string{"VERIFY_INTERVAL": "10m"}, func(y *stacktest.System) {
@@ -115,7 +115,7 @@ func TestTokenIsRefreshedInTheMiddle(t *testing.T) {
 	})
 }
 
-func TestRevokedTokenEndsTheSetupAndAsksForANewConsent(t *testing.T) {
+func TestSetup_RevokedTokenAsksForConsent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		kill  func(*google.Server) error
@@ -160,7 +160,7 @@ func TestRevokedTokenEndsTheSetupAndAsksForANewConsent(t *testing.T) {
 	}
 }
 
-func TestDisconnectInTheMiddleEndsTheChain(t *testing.T) {
+func TestDisconnect_EndsChain(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(3), nil, func(y *stacktest.System) {
 		task := y.Connect()
@@ -194,7 +194,7 @@ func TestDisconnectInTheMiddleEndsTheChain(t *testing.T) {
 	})
 }
 
-func TestReconnectInTheMiddleTakesOver(t *testing.T) {
+func TestReconnect_ReplacesRunningSetup(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		first := y.Connect()
@@ -210,7 +210,7 @@ func TestReconnectInTheMiddleTakesOver(t *testing.T) {
 	})
 }
 
-func TestOnlyOneSetupRunsAtATime(t *testing.T) {
+func TestSetup_OneRunsAtATime(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(2), nil, func(y *stacktest.System) {
 		task := y.Connect()
@@ -227,7 +227,7 @@ func TestOnlyOneSetupRunsAtATime(t *testing.T) {
 	})
 }
 
-func TestCallbackWorksOnceAndOnlyInTheBrowserThatBegan(t *testing.T) {
+func TestCallback_WorksOnceInItsBrowser(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, googletest.Scenario(1), nil, func(y *stacktest.System) {
 		ctx := y.T.Context()
@@ -263,7 +263,7 @@ func TestCallbackWorksOnceAndOnlyInTheBrowserThatBegan(t *testing.T) {
 
 // Google's words on a call of ours, such as that it takes no token or misses
 // something, are not about the user who asked, nor about what they sent.
-func TestWhatGoogleSaysOfACallIsNotSaidOfTheUser(t *testing.T) {
+func TestErrors_OfGooglesCallsAreNotTheUsers(t *testing.T) {
 	t.Parallel()
 	stacktest.Run(t, twoWithPlatform(), nil, func(y *stacktest.System) {
 		y.WantSuccess(y.Complete(), 2, 2)

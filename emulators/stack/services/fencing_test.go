@@ -38,7 +38,7 @@ const (
 // first one wakes up, it may send a write that it was about to send. The sweep's
 // last look takes back what that has made, and then everything at Google, in
 // Firestore and in the Vault is as it would be without.
-func TestAProcessThatWakesUpTooLateChangesNothing(t *testing.T) {
+func TestProcess_ResumedTooLateChangesNothing(t *testing.T) {
 	t.Parallel()
 	shared := services{partstest.Firestore(t), partstest.Vault(t)}
 	var all sync.WaitGroup // at once, however few processors there are: they wait
@@ -247,7 +247,7 @@ func (s *sleeper) everything() []string {
 // A user leaves with cleanup while a step is at work, and it will not hear of
 // that before it has done what it is about to do. The cleanup waits for it, and
 // so finds that too.
-func TestACleanupWaitsForTheStepThatIsAtWork(t *testing.T) {
+func TestCleanup_WaitsForRunningStep(t *testing.T) {
 	t.Parallel()
 	shared := services{partstest.Firestore(t), partstest.Vault(t)}
 	var all sync.WaitGroup

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	flag.Parse()
-	stacktest.SetFlags(map[string]string{"test.parallel": "8"}) // they wait more than they work
+	stacktest.SetFlags(map[string]string{"test.parallel": "4"}) // they wait more than they work
 	var err error
 	if contract, err = functionstest.Load(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -98,7 +98,7 @@ func mayDoAll() *google.Scenario {
 // -full at each in turn, from the login to the end of the cleanup. It is started again,
 // tasks are delivered again, and the user repeats what was not answered. Then
 // everything is as if nothing had happened.
-func TestAProcessThatIsKilledAnywhereLosesNothing(t *testing.T) {
+func TestProcess_KilledAnywhereLosesNothing(t *testing.T) {
 	t.Parallel()
 	shared := services{partstest.Firestore(t), partstest.OwnVault(t)} // its tokens are counted
 	sites := make(chan *site, lanes)

@@ -265,6 +265,7 @@ func TestServices_SealedVaultDelaysSetup(t *testing.T) {
 func TestServices_SuspendedFirestoreDelaysSetup(t *testing.T) {
 	t.Parallel()
 	environment, own := ownFirestore(t)
+	environment["CALL_TIMEOUT"] = "2s"
 	stacktest.RunServices(t, stack.Options{Environment: environment}, googletest.Scenario(2), func(y *stacktest.System) {
 		unverified(y)
 		task := y.Connect()
@@ -288,7 +289,7 @@ func TestServices_SuspendedFirestoreDelaysSetup(t *testing.T) {
 		if answer.Status != http.StatusServiceUnavailable || !strings.Contains(string(answer.Body), "database") {
 			t.Errorf("without a database the status answers %d %s, want 503 and why", answer.Status, answer.Body)
 		}
-		if took := time.Since(began); took > 20*time.Second {
+		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("the answer took %v", took)
 		}
 		if err := own.Firestore.Continue(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
 	"gcpconnect/emulators/google/googletest"
-	"gcpconnect/functions"
 	"gcpconnect/shared/setup"
 	"net/http"
 	"slices"
@@ -118,29 +117,4 @@ func ForgedTasks(task string, generation int) map[string]string {
 	}
 	bodies[setup.DiscoverFunction] = fmt.Sprintf(`{"user":%q,"generation":%d,"project":"project-001","run":"20990101T000000.000000000-X","attempt":0}`, UserID, generation)
 	return bodies
-}
-
-// WantStaleTasksIgnored delivers tasks of other generations and of unknown
-// setups, and malformed ones. The first must be acknowledged and the last
-// refused. The header queue returns authenticates the queue.
-func (y *System) WantStaleTasksIgnored(task string, queue func(function string) []string) {
-	y.T.Helper()
-	for name, bodies := range map[string]map[string]string{"a generation before": ForgedTasks(task, 1), "a generation to come": ForgedTasks(task, 3), "no setup": ForgedTasks("NONE", 2)} {
-		for function, body := range bodies {
-			if function == setup.DiscoverFunction && name != "a generation to come" {
-				continue // what is left of a generation before is swept: see the tests of discovery
-			}
-			if answer := y.Send(http.MethodPost, functions.TaskPath(function), body, append(queue(function), JSON...)...); answer.Status != http.StatusNoContent {
-				y.T.Errorf("a task for %s of %s was answered %d %s", function, name, answer.Status, answer.Body)
-			}
-		}
-	}
-	for function, body := range map[string]string{
-		"grant-access": ForgedTasks(task, 2)["enable-apis"], "enable-apis": strings.Replace(ForgedTasks(task, 2)["enable-apis"], "{", `{"user":"`+Attacker+`",`, 1),
-		"validate-projects": `{"setup":"` + task + `","generation":-1,"step":"validate-projects","attempt":0}`,
-	} {
-		if answer := y.Send(http.MethodPost, functions.TaskPath(function), body, append(queue(function), JSON...)...); answer.Status != http.StatusBadRequest {
-			y.T.Errorf("a task that is none for %s was answered %d %s", function, answer.Status, answer.Body)
-		}
-	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
+	"testing"
 )
 
 // Printed is a value in every way that a value is printed, marshalled and
@@ -21,6 +23,24 @@ func Printed(v any) string {
 		slog.New(handler).With("with", v).Error("failed", "value", v, slog.Group("group", slog.Any("value", v)))
 	}
 	return out.String()
+}
+
+// WantNotPrinted fails if one of the values shows a secret, however it is printed,
+// marshalled or logged: by itself, behind a pointer, or within another value.
+func WantNotPrinted(t testing.TB, secret string, values map[string]any) {
+	t.Helper()
+	for name, v := range values {
+		pointer := reflect.New(reflect.TypeOf(v))
+		pointer.Elem().Set(reflect.ValueOf(v))
+		for form, v := range map[string]any{
+			"itself": v, "a pointer": pointer.Interface(), "a list": []any{v}, "a map": map[string]any{"k": v},
+			"a field": struct{ Field any }{v}, "an error": fmt.Errorf("failed: %v", v),
+		} {
+			if shown := Leaked(Printed(v), secret); shown != "" {
+				t.Errorf("%s as %s shows its secret: %s", name, form, shown)
+			}
+		}
+	}
 }
 
 // PrintedError is Printed for an error and everything within.

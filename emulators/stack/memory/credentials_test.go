@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gcpconnect/emulators/google"
@@ -18,38 +19,52 @@ import (
 	"gcpconnect/shared/setup"
 )
 
-// Instances that refresh one user's token at the same moment all come away with
-// a token that Google takes, and leave one successor in the Vault whose refresh
-// token works: at Google, where a refresh token stays, and at an authorization
-// server that takes each one once.
-func TestInstancesThatRefreshAtOnceLoseNothing(t *testing.T) {
+// Instances that refresh a user's token at the same moment all get a token that
+// Google accepts. One successor is stored, and its refresh token works: at Google,
+// where a refresh token stays, and at an authorization server that accepts each one
+// once.
+func TestCredentials_ConcurrentRefreshesLoseNothing(t *testing.T) {
 	t.Parallel()
-	shared := memory.NewVault()
-	for _, rotate := range []bool{false, true} {
-		race(t, 10, []connect.Vault{shared, shared, shared, shared}, rotate)
+	for name, rotate := range map[string]bool{"refresh token stays": false, "refresh token rotates": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { refreshAtOnce(t, rotate) })
+		})
 	}
 }
 
-func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
+// direct sends requests to a handler without a network.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+func refreshAtOnce(t *testing.T, rotate bool) {
 	t.Helper()
-	scenario := googletest.Scenario(1, func(s *google.Scenario) { s.Clients[0].RotateRefresh = rotate })
-	scenario.Latencies, scenario.Propagation = google.Latencies{}, google.Propagation{}
-	at := httptest.NewServer(nil)
-	defer at.Close()
-	server, err := google.NewServer(google.Options{Scenario: scenario, PublicURL: at.URL})
+	const instances, rounds, googleURL = 4, 10, "http://google.test"
+	vault := memory.NewVault()
+	scenario := googletest.Scenario(1, googletest.Instant, func(s *google.Scenario) { s.Clients[0].RotateRefresh = rotate })
+	server, err := google.NewServer(google.Options{Scenario: scenario, PublicURL: googleURL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	at.Config.Handler = server
+	transport, app := direct{server}, scenario.Clients[0]
 	client, err := oauth.New(oauth.Options{
-		ClientID: scenario.Clients[0].ID, ClientSecret: connect.Secret(scenario.Clients[0].Secret),
-		RedirectURL: scenario.Clients[0].RedirectURIs[0], Endpoints: oauth.EndpointsUnder(at.URL),
+		ClientID: app.ID, ClientSecret: connect.Secret(app.Secret), RedirectURL: app.RedirectURIs[0],
+		Endpoints: oauth.EndpointsUnder(googleURL), HTTPClient: &http.Client{Transport: transport},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	logins, err := oauth.NewLogins(oauth.LoginOptions{
-		ClientID: scenario.Clients[0].ID, RedirectURL: scenario.Clients[0].RedirectURIs[0], AuthURL: oauth.EndpointsUnder(at.URL).Auth,
+		ClientID: app.ID, RedirectURL: app.RedirectURIs[0], AuthURL: oauth.EndpointsUnder(googleURL).Auth,
 		Key: oauth.LoginKey{Value: "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="},
 	})
 	if err != nil {
@@ -70,21 +85,21 @@ func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
 		t.Fatal(err)
 	}
 	ref := connect.TokenRef(connect.NewID())
-	version, err := vaults[0].Put(t.Context(), ref, grant.Token, 0)
+	version, err := vault.Put(t.Context(), ref, grant.Token, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := make([]*setup.Credentials, len(vaults))
-	for i, v := range vaults {
-		all[i] = setup.NewCredentials(v, client, nil, slog.New(slog.DiscardHandler))
+	all := make([]*setup.Credentials, instances)
+	for i := range all {
+		all[i] = setup.NewCredentials(vault, client, nil, slog.New(slog.DiscardHandler))
 	}
 	for round := range rounds {
-		stored, _, err := vaults[0].Get(t.Context(), ref)
+		stored, _, err := vault.Get(t.Context(), ref)
 		if err != nil {
 			t.Fatal(err)
 		}
 		stored.Expiry = time.Now().Add(-time.Minute)
-		if version, err = vaults[0].Put(t.Context(), ref, stored, version); err != nil {
+		if version, err = vault.Put(t.Context(), ref, stored, version); err != nil {
 			t.Fatal(err)
 		}
 		before := server.CallCounts().ByMethod["oauth.token"]
@@ -94,7 +109,7 @@ func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
 				group.Go(func() {
 					token, err := c.User(ref).Token(t.Context())
 					if err == nil {
-						err = works(t, at.URL, token)
+						err = accepts(t, transport, googleURL, token)
 					}
 					if err != nil {
 						t.Errorf("round %d: %v", round, err)
@@ -106,7 +121,7 @@ func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
 		if asked := server.CallCounts().ByMethod["oauth.token"] - before; asked < 1 || asked > len(all) {
 			t.Errorf("round %d: Google was asked %d times, want once for an instance at most", round, asked)
 		}
-		after, now, err := vaults[0].Get(t.Context(), ref)
+		after, now, err := vault.Get(t.Context(), ref)
 		if err != nil || now != version+1 || (after.Refresh != stored.Refresh) != rotate || after.Refresh == "" {
 			t.Fatalf("round %d: the Vault holds version %d after version %d, with another refresh token: %t, want %t; %v", round, now, version, after.Refresh != stored.Refresh, rotate, err)
 		}
@@ -114,14 +129,14 @@ func race(t *testing.T, rounds int, vaults []connect.Vault, rotate bool) {
 	}
 }
 
-// works asks Google whether it takes a token.
-func works(t *testing.T, googleURL string, token connect.Secret) error {
+// accepts returns an error unless Google accepts a token.
+func accepts(t *testing.T, transport http.RoundTripper, googleURL string, token connect.Secret) error {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, googleURL+"/cloudresourcemanager/v3/projects/project-001", nil)
 	if err != nil {
 		return err
 	}
 	r.Header.Set("Authorization", "Bearer "+token.Reveal())
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := transport.RoundTrip(r)
 	if err != nil {
 		return err
 	}
