@@ -74,9 +74,10 @@ func TestHappyPath(t *testing.T) {
 	t.Parallel()
 	s := google.DefaultScenario() // with APIs to enable: that takes Google's time, in which there is something to watch
 	s.Latencies, s.Quotas = google.Latencies{}, false
-	delay := google.Duration(3e9)
-	s.Propagation = google.Propagation{GrantDelays: google.GrantDelays{Project: &delay, Account: &delay}}
-	l := start(t, s, map[string]string{"VERIFY_INTERVAL": "4s"})
+	s.Propagation = google.Propagation{}
+	// Access does not come into force before the test has seen the page.
+	s.Faults = []google.Fault{{Method: "iamcredentials.serviceAccounts.generateAccessToken", Code: 403}}
+	l := start(t, s, map[string]string{"VERIFY_INTERVAL": "4s", "VERIFY_ATTEMPTS": "1000"})
 	before := l.Google.Snapshot()
 	p := l.profile()
 
@@ -91,8 +92,9 @@ func TestHappyPath(t *testing.T) {
 	p.consent("Allow")
 
 	p.at("setup/")
-	p.see("Setting up Google Cloud", "you may close this page", "Check 1 of at most 20", "5 projects are not ready yet", "Next check in 0:0")
+	p.see("Setting up Google Cloud", "you may close this page", "of at most 1000", "5 projects are not ready yet", "Next check in 0:0")
 	p.portray("progress")
+	l.Google.ClearFaults()
 	if kept := p.kept(); kept["aurora.task"] == "" || len(kept) != 1 {
 		t.Errorf("the browser remembers %v, want the task alone", kept)
 	}
@@ -333,23 +335,24 @@ func TestNothingToSetUpIsSaidWithWhatToDo(t *testing.T) {
 // finds what they left.
 func TestReloadAndClosedTabInTheMiddle(t *testing.T) {
 	t.Parallel()
-	delay := google.Duration(6e9)
+	// Access does not come into force before the test lets it.
 	l := start(t, instant(func(s *google.Scenario) {
 		keep(s, "shop-production", "shop-staging")
-		s.Propagation.Project, s.Propagation.Account = &delay, &delay
-	}), nil)
+		s.Faults = []google.Fault{{Method: "iamcredentials.serviceAccounts.generateAccessToken", Code: 403}}
+	}), map[string]string{"VERIFY_ATTEMPTS": "1000"})
 	p := l.profile()
 	p.connect()
-	p.see("Check 1 of at most 20")
+	p.see("of at most 1000")
 	p.do(chromedp.Reload())
 	p.at("setup/")
-	p.see("Setting up Google Cloud", "of at most 20")
+	p.see("Setting up Google Cloud", "of at most 1000")
 
 	another := l.tab(p)
 	call(p, cdpage.Close, cdp.Empty{})
 	another.visit("")
 	another.at("setup/")
 	another.see("Setting up Google Cloud")
+	l.Google.ClearFaults()
 	another.see("All 2 projects are ready")
 
 	another.press("Go to your connection")

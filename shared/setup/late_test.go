@@ -182,7 +182,7 @@ func TestLastLook_DeletesAccountOfSetupThatWasReplaced(t *testing.T) {
 		}
 		c.finish(next.ID)
 		removal := c.cleanedUp(false)
-		if _, err := c.cloud().CreateAccount(c.t.Context(), "project-1", id, "Aurora", markOf(made)); err != nil {
+		if _, err := c.cloud().CreateAccount(c.t.Context(), "project-001", id, "Aurora", markOf(made)); err != nil {
 			t.Fatal(err)
 		}
 		if removal = c.lookedLast(removal); len(removal.Projects[0].Errors) > 0 {
