@@ -5,6 +5,7 @@ package services_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -265,7 +266,8 @@ func TestServices_SealedVaultDelaysSetup(t *testing.T) {
 func TestServices_SuspendedFirestoreDelaysSetup(t *testing.T) {
 	t.Parallel()
 	environment, own := ownFirestore(t)
-	environment["CALL_TIMEOUT"] = "2s"
+	// An execution that cannot commit keeps its lease, and the next one waits for it.
+	maps.Copy(environment, map[string]string{"CALL_TIMEOUT": "2s", "STEP_BUDGET": "3s", "STEP_DEADLINE": "4s", "STEP_LEASE": "5s"})
 	stacktest.RunServices(t, stack.Options{Environment: environment}, googletest.Scenario(2), func(y *stacktest.System) {
 		unverified(y)
 		task := y.Connect()

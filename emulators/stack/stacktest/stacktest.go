@@ -120,7 +120,7 @@ func RunServices(t testing.TB, opts stack.Options, s *google.Scenario, body func
 		t.Fatal(err)
 	}
 	y := &System{
-		Stack: started, T: t, Poll: 100 * time.Millisecond, Logs: logs, Exchanges: exchanges, TokenEndpoint: endpoint,
+		Stack: started, T: t, Poll: 250 * time.Millisecond, Logs: logs, Exchanges: exchanges, TokenEndpoint: endpoint,
 	}
 	defer func() {
 		if err := started.Stop(t.Context()); err != nil {
