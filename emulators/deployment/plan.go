@@ -6,7 +6,10 @@ package deployment
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -136,7 +139,8 @@ func (m module) all() []Resource {
 
 // PlanExample plans an example of a copy of the folder terraform, with its
 // terraform.tfvars.example. Lines, each `argument = value`, replace arguments in the
-// example's call of the module. It changes the copy.
+// example's call of the module. It changes the copy. A plan depends on nothing but
+// its sources, so it is kept in the user's cache and made once.
 func PlanExample(ctx context.Context, terraform *parts.Terraform, folder, example string, lines ...string) (*Plan, error) {
 	root := filepath.Join(folder, "examples", example)
 	main := filepath.Join(root, "main.tf")
@@ -153,15 +157,20 @@ func PlanExample(ctx context.Context, terraform *parts.Terraform, folder, exampl
 	if err := os.WriteFile(main, []byte(changed), 0o600); err != nil {
 		return nil, err
 	}
-	var shown []byte
-	for _, arguments := range [][]string{
-		{"init", "-backend=false", "-input=false", "-no-color"},
-		{"plan", "-input=false", "-no-color", "-refresh=false", "-out=plan", "-var-file=terraform.tfvars.example"},
-		{"show", "-json", "plan"},
-	} {
-		if shown, err = Run(ctx, terraform, root, arguments...); err != nil {
-			return nil, err
+	shown, err := cached(terraform, folder, example, func() (shown []byte, err error) {
+		for _, arguments := range [][]string{
+			{"init", "-backend=false", "-input=false", "-no-color"},
+			{"plan", "-input=false", "-no-color", "-refresh=false", "-out=plan", "-var-file=terraform.tfvars.example"},
+			{"show", "-json", "plan"},
+		} {
+			if shown, err = Run(ctx, terraform, root, arguments...); err != nil {
+				return nil, err
+			}
 		}
+		return shown, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	var plan struct {
 		Values struct {
@@ -180,6 +189,48 @@ func PlanExample(ctx context.Context, terraform *parts.Terraform, folder, exampl
 		return nil, fmt.Errorf("%s would create nothing", example)
 	}
 	return p, nil
+}
+
+// cached returns what make returns, which depends on Terraform, its provider and the
+// files of a folder alone. Without a provider of our own, which is a file, it is made
+// anew.
+func cached(terraform *parts.Terraform, folder, example string, make func() ([]byte, error)) ([]byte, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil || terraform.Config == "" {
+		return make()
+	}
+	version, err := exec.Command(terraform.Program, "version").Output() //nolint:gosec,noctx // found on this machine; it prints a line
+	if err != nil {
+		return nil, fmt.Errorf("terraform version: %w", err)
+	}
+	sum := sha256.New()
+	_, _ = fmt.Fprintf(sum, "%s %s %s", version, terraform.Provider, example) // never fails
+	err = filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)         //nolint:gosec // of the repository
+		relative, _ := filepath.Rel(folder, path) // below it
+		_, _ = fmt.Fprintf(sum, "\n%s %d\n%s", relative, len(content), content)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	file := filepath.Join(cache, "gcpconnect", "plan-"+hex.EncodeToString(sum.Sum(nil))[:16]+".json")
+	if shown, err := os.ReadFile(file); err == nil { //nolint:gosec // a name that is made here
+		return shown, nil
+	}
+	shown, err := make()
+	if err != nil {
+		return nil, err
+	}
+	own, err := os.CreateTemp(filepath.Dir(file), "plan-*.new") // others may make the same plan
+	if err != nil {
+		return nil, fmt.Errorf("keep the plan: %w", err)
+	}
+	_, err = own.Write(shown)
+	return shown, errors.Join(err, own.Close(), os.Rename(own.Name(), file))
 }
 
 // Run runs Terraform in a folder and returns what it prints.

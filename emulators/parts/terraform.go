@@ -16,6 +16,9 @@ const terraformProvider = "7.45.0"
 // Terraform is Terraform with Google's provider emulated.
 type Terraform struct {
 	Program string
+	// Provider is the emulated provider's program, whose name says what it was built
+	// from.
+	Provider string
 	// Config is a file for TF_CLI_CONFIG_FILE, with which Terraform takes the
 	// emulated provider and asks no registry.
 	Config string
@@ -44,7 +47,7 @@ func FindTerraform(ctx context.Context, folder string) (*Terraform, error) {
 	if err := os.Symlink(provider, filepath.Join(place, "terraform-provider-google_v"+terraformProvider)); err != nil {
 		return nil, fmt.Errorf("terraform: %w", err)
 	}
-	t := &Terraform{Program: program, Config: filepath.Join(folder, "terraform.rc")}
+	t := &Terraform{Program: program, Provider: provider, Config: filepath.Join(folder, "terraform.rc")}
 	content := fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\ndisable_checkpoint = true\n", mirror)
 	if err := os.WriteFile(t.Config, []byte(content), 0o600); err != nil {
 		return nil, fmt.Errorf("terraform: %w", err)

@@ -85,22 +85,14 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// TokenEndpoint is a TCP network on which a test can change the answers of
-// Google's token endpoint.
+// TokenEndpoint is a transport whose answers of Google's token endpoint a test can
+// change.
 type TokenEndpoint struct {
 	next http.RoundTripper
 
 	mu     sync.Mutex
 	change func(answer map[string]any) // nil: none
 }
-
-// Listen implements stack.Network.
-func (e *TokenEndpoint) Listen(ctx context.Context, address string) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(ctx, "tcp", address)
-}
-
-// Transport implements stack.Network.
-func (e *TokenEndpoint) Transport() http.RoundTripper { return e }
 
 // CloseIdleConnections closes the connections that are not in use.
 func (e *TokenEndpoint) CloseIdleConnections() {

@@ -41,8 +41,8 @@ type System struct {
 	Logs fmt.Stringer
 	// Exchanges are the requests and responses of the functions.
 	Exchanges *functionstest.Watch
-	// TokenEndpoint changes answers of Google's token endpoint. It is nil if
-	// the system has a network of the test's own.
+	// TokenEndpoint changes answers of Google's token endpoint. It is nil over real
+	// services.
 	TokenEndpoint *TokenEndpoint
 }
 
@@ -108,11 +108,6 @@ func RunServices(t testing.TB, opts stack.Options, s *google.Scenario, body func
 	t.Helper()
 	googletest.Instant(s)
 	logs, exchanges := new(Buffer), Contract(t).Watch(t.Errorf)
-	var endpoint *TokenEndpoint
-	if opts.Network == nil {
-		endpoint = &TokenEndpoint{next: &http.Transport{MaxIdleConnsPerHost: 100}}
-		opts.Network = endpoint
-	}
 	opts.Real, opts.Scenario, opts.Logs = true, s, t.TempDir()
 	opts.Log, opts.Around = newLogger(logs), exchanges.Handler
 	started, err := stack.Start(t.Context(), opts)
@@ -120,7 +115,7 @@ func RunServices(t testing.TB, opts stack.Options, s *google.Scenario, body func
 		t.Fatal(err)
 	}
 	y := &System{
-		Stack: started, T: t, Poll: 250 * time.Millisecond, Logs: logs, Exchanges: exchanges, TokenEndpoint: endpoint,
+		Stack: started, T: t, Poll: 250 * time.Millisecond, Logs: logs, Exchanges: exchanges,
 	}
 	defer func() {
 		if err := started.Stop(t.Context()); err != nil {
