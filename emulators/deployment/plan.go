@@ -154,7 +154,7 @@ func PlanExample(ctx context.Context, terraform *parts.Terraform, folder, exampl
 		changed = regexp.MustCompile(`(?ms)^  `+name+` = \{.*?^  \}\n`).ReplaceAllString(changed, "")
 		changed = strings.Replace(changed, "source = \"../..\"\n", "source = \"../..\"\n"+line+"\n", 1)
 	}
-	if err := os.WriteFile(main, []byte(changed), 0o600); err != nil {
+	if err := os.WriteFile(main, []byte(changed), 0o600); err != nil { //nolint:gosec // in a copy
 		return nil, err
 	}
 	shown, err := cached(terraform, folder, example, func() (shown []byte, err error) {
@@ -270,6 +270,6 @@ func CopyConfiguration(from, to string) error {
 		if err := os.MkdirAll(filepath.Dir(place), 0o700); err != nil {
 			return err
 		}
-		return os.WriteFile(place, content, 0o600)
+		return os.WriteFile(place, content, 0o600) //nolint:gosec // below the folder of the copy
 	})
 }

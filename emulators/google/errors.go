@@ -167,7 +167,7 @@ func writeEncoded(w http.ResponseWriter, code int, encoded []byte) {
 	h.Set("X-Frame-Options", "SAMEORIGIN")
 	h.Set("Cache-Control", "private")
 	w.WriteHeader(code)
-	w.Write(append(encoded, '\n')) // a client that has gone needs no answer
+	w.Write(append(encoded, '\n')) //nolint:gosec // JSON that browsers are told not to sniff; a client that has gone needs no answer
 }
 
 func writeError(w http.ResponseWriter, e *apiError, withErrors bool) {

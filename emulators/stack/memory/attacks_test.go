@@ -1,8 +1,9 @@
 package memory_test
 
 import (
-	"gcpconnect/emulators/stack/stacktest"
 	"testing"
+
+	"gcpconnect/emulators/stack/stacktest"
 )
 
 // The victim is the owner of every project; the attacker has a Google account

@@ -1,12 +1,13 @@
 package memory_test
 
 import (
-	"gcpconnect/emulators/google/googletest"
-	"gcpconnect/emulators/stack/stacktest"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+
+	"gcpconnect/emulators/google/googletest"
+	"gcpconnect/emulators/stack/stacktest"
 )
 
 // tracer begins a trace where the browser comes back, and notes the traces of

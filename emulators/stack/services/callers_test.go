@@ -3,17 +3,18 @@ package services_test
 import (
 	"encoding/base64"
 	"encoding/json"
-	"gcpconnect/emulators/google"
-	"gcpconnect/emulators/google/googletest"
-	"gcpconnect/emulators/stack"
-	"gcpconnect/emulators/stack/stacktest"
-	"gcpconnect/functions"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+
+	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
+	"gcpconnect/emulators/stack"
+	"gcpconnect/emulators/stack/stacktest"
+	"gcpconnect/functions"
 )
 
 // runWith runs a system over the shared services with more variables.

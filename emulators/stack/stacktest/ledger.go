@@ -1,13 +1,14 @@
 package stacktest
 
 import (
-	"gcpconnect/emulators/demo"
-	"gcpconnect/emulators/google"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
 )
 
 // LedgerEntry is an entry of the ledger or of a plan.

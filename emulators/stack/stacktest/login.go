@@ -1,13 +1,14 @@
 package stacktest
 
 import (
-	"gcpconnect/emulators/demo"
-	"gcpconnect/emulators/google"
-	"gcpconnect/emulators/google/googletest"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 )
 
 // Accounts that tests of callers and attacks use.
@@ -61,7 +62,7 @@ func (y *System) Send(method, path, body string, header ...string) *demo.Answer 
 	if err != nil {
 		y.T.Fatal(err)
 	}
-	for i := 0; i < len(header); i += 2 {
+	for i := 0; i+1 < len(header); i += 2 {
 		if header[i] == "Host" {
 			r.Host = header[i+1]
 		}

@@ -22,7 +22,7 @@ var Seed = sync.OnceValue(func() uint64 {
 	if *seedFlag != 0 {
 		return *seedFlag
 	}
-	return uint64(rand.Uint32()) + 1 // short enough to be typed
+	return uint64(rand.Uint32()) + 1 //nolint:gosec // a choice of cases; short enough to be typed
 })
 
 // Sample returns n of the cases, chosen by the seed and the name of the test, or

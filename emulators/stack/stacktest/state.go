@@ -2,15 +2,16 @@ package stacktest
 
 import (
 	"fmt"
-	"gcpconnect/emulators/demo"
-	"gcpconnect/emulators/google"
-	"gcpconnect/emulators/google/googletest"
-	"gcpconnect/shared/setup"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gcpconnect/emulators/demo"
+	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
+	"gcpconnect/shared/setup"
 )
 
 // State is what an attack must not change.

@@ -1,7 +1,6 @@
 package stacktest
 
 import (
-	"gcpconnect/shared/telemetry"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -9,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"gcpconnect/shared/telemetry"
 )
 
 // TelemetryRecorder records the spans and metrics of a system.
@@ -71,11 +72,11 @@ func (h *TelemetryRecorder) Points(t testing.TB) map[string][]Point {
 				}
 			case metricdata.Histogram[int64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, int(p.Count), float64(p.Sum))
+					add(p.Attributes, int(p.Count), float64(p.Sum)) //nolint:gosec // a test's count
 				}
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, int(p.Count), p.Sum)
+					add(p.Attributes, int(p.Count), p.Sum) //nolint:gosec // a test's count
 				}
 			default:
 				t.Errorf("%s is a %T", m.Name, data)

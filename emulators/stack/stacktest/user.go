@@ -1,11 +1,12 @@
 package stacktest
 
 import (
-	"gcpconnect/emulators/demo"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"gcpconnect/emulators/demo"
 )
 
 // NewUser makes a user of the system.
