@@ -174,7 +174,7 @@ func hostOf(address string) string {
 // startPlatform starts Firestore, Secret Manager and Cloud Tasks at their host names.
 func (d *Deployment) startPlatform(ctx context.Context) error {
 	d.Internet.Serve("firestore.googleapis.com", proxied(d.options.Firestore.Address, true, func(r *httputil.ProxyRequest) {
-		r.Out.Header.Set("Authorization", "Bearer owner") // whom the emulator lets do everything
+		r.Out.Header.Set("Authorization", "Bearer owner") // the emulator's administrator
 	}))
 	project, versions := d.services["callback"].Environment["GOOGLE_CLOUD_PROJECT"], map[string]secretmanager.Version{}
 	key := make([]byte, 32)

@@ -71,7 +71,7 @@ type Options struct {
 	// iam.serviceAccounts.actAs on it. Required but with an Emulator, whose tasks
 	// then carry no token.
 	ServiceAccount string
-	// Audience is for whom that token is; empty: the task's URL.
+	// Audience is the audience of that token; empty: the task's URL.
 	Audience string
 	// DispatchDeadline is how long a function may take to answer: 15 s to
 	// 30 min.

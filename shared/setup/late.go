@@ -119,7 +119,7 @@ func (r *Run) lookForAccount(ctx context.Context, c connect.Change) error {
 var errNotYet = errors.New("not yet")
 
 // lookLast takes the last look for a removal that left something open, and records
-// in it what came of that. With skip set the tokens are about to be deleted: it
+// its outcome in it. With skip set the tokens are about to be deleted: it
 // records that Aurora has not looked. It may be repeated.
 func (s *Service) lookLast(ctx context.Context, c *connect.Connection, skip bool) error {
 	if c.LookAt.IsZero() {

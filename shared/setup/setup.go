@@ -17,7 +17,7 @@
 // No check in the process can prevent that. What makes each write harmless then:
 //
 //   - Set a project's or an account's policy: the etag of the policy that was
-//     read. If nobody has written the policy since, the removal's later looks
+//     read. If the policy was not written since, the removal's later looks
 //     take the grant back.
 //   - Create a service account: while it exists, its name is taken. After a
 //     removal, the later looks delete it.
