@@ -20,7 +20,7 @@ dev: ## run the whole system on this machine until Ctrl-C (BACKENDS=real: likewi
 
 # Tests that need a program which this machine lacks (the Firestore emulator, Java,
 # terraform, Chromium, gcloud) are skipped and named at the end; with CI set they fail.
-test: ## run every test that this machine can run (warm 5 minutes on two cores)
+test: ## run every test that this machine can run
 	@skipped=$$(mktemp) && trap 'rm -f "$$skipped"' EXIT && \
 		SKIPPED_TESTS=$$skipped go test -timeout 20m ./... && \
 		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
@@ -28,7 +28,7 @@ test: ## run every test that this machine can run (warm 5 minutes on two cores)
 # Packages whose tests all need processes that are not Go's, or build programs: check
 # compiles them, vets them and leaves running them to test.
 SLOW := /cmd/|/console$$|/deployment$$|/load$$|/parts|/services$$|/terraform$$|/bench$$|gcpconnect/emulators$$
-check: ## formatting, vet, and the tests that need nothing but Go (warm 1 minute)
+check: ## formatting, vet, and the tests that need nothing but Go
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then printf 'not formatted:\n%s\n' "$$unformatted" && exit 1; fi
 	go vet ./...
 	go test -short -vet=off $$(go list ./... | grep -vE '$(SLOW)')
