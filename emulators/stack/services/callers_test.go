@@ -39,7 +39,11 @@ func confirmAtOnce(y *stacktest.System) {
 	var group sync.WaitGroup
 	for range 10 {
 		group.Go(func() {
-			if status := y.Confirm(stacktest.UserID, handle); status != http.StatusOK && status != http.StatusConflict {
+			status := y.Confirm(stacktest.UserID, handle)
+			for status == http.StatusServiceUnavailable && y.T.Context().Err() == nil { // ten at one document are slow on a busy machine: 503 asks to try again
+				status = y.Confirm(stacktest.UserID, handle)
+			}
+			if status != http.StatusOK && status != http.StatusConflict {
 				y.T.Errorf("a confirmation was answered %d", status)
 			}
 		})
