@@ -191,13 +191,12 @@ func PlanExample(ctx context.Context, terraform *parts.Terraform, folder, exampl
 	return p, nil
 }
 
-// cached returns what make returns, which depends on Terraform, its provider and the
-// files of a folder alone. Without a provider of our own, which is a file, it is made
-// anew.
-func cached(terraform *parts.Terraform, folder, example string, make func() ([]byte, error)) ([]byte, error) {
+// cached returns the result of build, which depends only on Terraform, its provider
+// and the files of a folder. With the registry's provider the result is not kept.
+func cached(terraform *parts.Terraform, folder, example string, build func() ([]byte, error)) ([]byte, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil || terraform.Config == "" {
-		return make()
+		return build()
 	}
 	version, err := exec.Command(terraform.Program, "version").Output() //nolint:gosec,noctx // found on this machine; it prints a line
 	if err != nil {
@@ -221,7 +220,7 @@ func cached(terraform *parts.Terraform, folder, example string, make func() ([]b
 	if shown, err := os.ReadFile(file); err == nil { //nolint:gosec // a name that is made here
 		return shown, nil
 	}
-	shown, err := make()
+	shown, err := build()
 	if err != nil {
 		return nil, err
 	}

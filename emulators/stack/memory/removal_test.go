@@ -26,7 +26,7 @@ func TestCleanup_UndoesAllButAPIs(t *testing.T) {
 			y.T.Errorf("left at Google:\n%s", strings.Join(left, "\n"))
 		}
 		if y.ChangedAtGoogle(before, false) == nil {
-			y.T.Error("the APIs were disabled, and nobody asked for it")
+			y.T.Error("the APIs were disabled, although the cleanup did not ask for it")
 		}
 		if left := y.Consents(); len(left) > 0 {
 			y.T.Errorf("the grant stands: %v", left)
@@ -88,7 +88,7 @@ func TestCleanup_KeepsChangesOfOthers(t *testing.T) {
 		before := y.Google.Snapshot()
 		y.WantSuccess(y.Complete(), 3, 3)
 		y.WantSuccess(y.Await(y.Restart("project-001", "project-002", "project-003")), 3, 3) // changes nothing
-		// Somebody changes the policy of 003 once more, lets a colleague into 001,
+		// Another administrator changes the policy of 003 once more, lets a colleague into 001,
 		// and gives Aurora's agent another role there.
 		mine := google.PolicySpec{Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example", "C0partner"}}}}}
 		y.CallGoogle(owner, http.MethodPatch, "/orgpolicy/v2/projects/project-003/policies/"+constraint+"?updateMask=policy.spec", map[string]any{
