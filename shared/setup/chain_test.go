@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +36,8 @@ type chain struct {
 	queue   *queue
 	consent *authority
 	// between, if there is one, comes between the chain and its store, Vault and queue.
-	between connecttest.Hook
+	// Work that outlives its step, as a token's renewal does, calls it while a test sets it.
+	between atomic.Pointer[connecttest.Hook]
 	// afterCall, if there is one, runs after each call that Google has answered.
 	afterCall func()
 }
@@ -214,10 +216,10 @@ func runWith(t *testing.T, n int, change func(*emulated.Scenario), body func(*ch
 			t.Fatal(err)
 		}
 		hook := connecttest.Hook(func(ctx context.Context, m connecttest.Moment) error {
-			if c.between == nil {
-				return nil
+			if between := c.between.Load(); between != nil {
+				return (*between)(ctx, m)
 			}
-			return c.between(ctx, m)
+			return nil
 		})
 		parts := setup.Parts{
 			Store: hook.Store(c.store), Queue: hook.Queue(c.queue), Google: cloud,
@@ -251,13 +253,16 @@ func (c *chain) consented(subject string) setup.Consent {
 	}
 }
 
+// interpose has a hook come between the chain and its parts from now on.
+func (c *chain) interpose(between connecttest.Hook) { c.between.Store(&between) }
+
 // dieAt has the process die when a moment that begins so comes for the nth time: from then on
 // nothing that it does in store, Vault and queue has an effect, until a new one
 // starts.
 func (c *chain) dieAt(moment string, nth int) {
 	var mu sync.Mutex
 	dead := false
-	c.between = func(_ context.Context, m connecttest.Moment) error {
+	c.interpose(func(_ context.Context, m connecttest.Moment) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if strings.HasPrefix(m.String(), moment) {
@@ -267,12 +272,12 @@ func (c *chain) dieAt(moment string, nth int) {
 			return connect.Errorf(connect.Unavailable, "the process is dead")
 		}
 		return nil
-	}
+	})
 }
 
 // restart starts a new process, when the leases of one that died are over.
 func (c *chain) restart() {
-	c.between = nil
+	c.between.Store(nil)
 	time.Sleep(2 * time.Minute)
 }
 

@@ -94,19 +94,19 @@ func TestAConsentThatCannotBeStoredIsGivenBackAtOnce(t *testing.T) {
 				t.Parallel()
 				run(t, 1, func(c *chain, _ *connect.Setup) {
 					l := c.login("user-2")
-					c.between = func(_ context.Context, m connecttest.Moment) error {
+					c.interpose(func(_ context.Context, m connecttest.Moment) error {
 						if m.String() == moment {
 							return connect.Errorf(connect.Unavailable, "it is away")
 						}
 						return nil
-					}
+					})
 					if err := come(c, l, c.consented("2")); connect.CodeOf(err) != connect.Unavailable {
 						t.Errorf("error = %v", err)
 					}
 					if n := len(c.consent.revoked); n != 1 {
 						t.Errorf("the grant was revoked %d times", n)
 					}
-					c.between = nil
+					c.between.Store(nil)
 					time.Sleep(connect.LoginLifetime + time.Minute)
 					c.sweep(1)
 					if c.vault.held[l.Tokens()] {
@@ -216,13 +216,13 @@ func TestALoginThatIsBegunDuringADisconnectStands(t *testing.T) {
 	t.Parallel()
 	run(t, 1, func(c *chain, _ *connect.Setup) {
 		var l *connect.Login
-		c.between = func(ctx context.Context, m connecttest.Moment) error {
+		c.interpose(func(ctx context.Context, m connecttest.Moment) error {
 			if m.String() != "before store UserLogins" {
 				return nil
 			}
 			l = connecttest.Login(t, "user-1", "state", "browser", time.Now())
 			return c.store.CreateLogin(ctx, l)
-		}
+		})
 		if _, err := c.service.Disconnect(c.t.Context(), "user-1"); err != nil {
 			t.Fatal(err)
 		}

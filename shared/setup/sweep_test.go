@@ -261,12 +261,12 @@ func TestOneRecordsTroubleDoesNotKeepTheSweepFromOthers(t *testing.T) {
 		// The record of the first of the logins that were not confirmed cannot be read.
 		parked := []*connect.Login{c.parked("bad", "bad"), c.parked("user-3", "3"), c.parked("user-4", "4")}
 		c.store.unreadable = "bad"
-		c.between = func(ctx context.Context, m connecttest.Moment) error { // the others are still at work when it fails
+		c.interpose(func(ctx context.Context, m connecttest.Moment) error { // the others are still at work when it fails
 			if m.String() == "before store UpdateLogin" {
 				time.Sleep(time.Second)
 			}
 			return ctx.Err()
-		}
+		})
 		time.Sleep(15 * time.Minute)
 		c.queue.fail = connect.Errorf(connect.Unavailable, "the queue is down")
 		if err := c.service.Sweep(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
@@ -280,7 +280,8 @@ func TestOneRecordsTroubleDoesNotKeepTheSweepFromOthers(t *testing.T) {
 		if !c.vault.held[parked[0].Tokens()] {
 			t.Error("tokens were given up that may be a connection's")
 		}
-		c.store.unreadable, c.between = "", nil
+		c.store.unreadable = ""
+		c.between.Store(nil)
 		time.Sleep(connect.Patience + time.Second) // revived, and its task not enqueued
 		c.sweep(1)
 		c.wantTruth(c.finish(made.ID))
