@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 }
 
 // contract is what every exchange with the program is held to.
-var contract *functionstest.Contract
+var contract functionstest.Contract
 
 // injectedFault is one failure: at the nth call of a function to a dependency,
 // counted from the beginning.

@@ -27,7 +27,24 @@ import (
 
 // Contract is the description, ready to be checked against. It is safe for
 // concurrent use.
-type Contract struct {
+//
+// It is an interface so that packages which use it do not compile the library's
+// generic types again: each would take ten seconds.
+type Contract interface {
+	// Valid returns what of the description is not OpenAPI.
+	Valid() error
+	// Answers are those that are described.
+	Answers() map[Answer]bool
+	// Check returns which operation an exchange is of ("" for none), and what in it
+	// is not as described: whatever is answered, and, if that is no error, whatever
+	// was asked.
+	Check(x Exchange) (operation string, err error)
+	// Watch returns a watch that reports to, say, a test's Errorf.
+	Watch(report func(format string, args ...any)) *Watch
+}
+
+// contract is a Contract by libopenapi.
+type contract struct {
 	model     *v3.Document
 	validator validator.Validator
 	options   *config.ValidationOptions
@@ -41,7 +58,7 @@ type Contract struct {
 // to be called outside of testing/synctest's bubbles.
 var Load = sync.OnceValues(load)
 
-func load() (*Contract, error) {
+func load() (Contract, error) {
 	document, err := libopenapi.NewDocument([]byte(functions.OpenAPI))
 	if err != nil {
 		return nil, fmt.Errorf("read the description: %w", err)
@@ -50,7 +67,7 @@ func load() (*Contract, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the description: %w", err)
 	}
-	c := &Contract{model: &model.Model, routes: http.NewServeMux(), options: config.NewValidationOptions(
+	c := &contract{model: &model.Model, routes: http.NewServeMux(), options: config.NewValidationOptions(
 		config.WithFormatAssertions(), config.WithURLEncodedBodyValidation())}
 	c.validator = validator.NewValidatorFromV3Model(c.model, config.WithExistingOpts(c.options))
 	c.validator.SetDocument(document)
@@ -62,8 +79,7 @@ func load() (*Contract, error) {
 	return c, nil
 }
 
-// Valid returns what of the description is not OpenAPI.
-func (c *Contract) Valid() error {
+func (c *contract) Valid() error {
 	_, failed := c.validator.ValidateDocument()
 	return list("the description", failed)
 }
@@ -74,8 +90,7 @@ type Answer struct {
 	Status    int
 }
 
-// Answers are those that are described.
-func (c *Contract) Answers() map[Answer]bool {
+func (c *contract) Answers() map[Answer]bool {
 	described := map[Answer]bool{}
 	for _, item := range c.model.Paths.PathItems.FromOldest() {
 		for _, operation := range item.GetOperations().FromOldest() {
@@ -100,10 +115,7 @@ type Exchange struct {
 	Body    []byte      // of the answer
 }
 
-// Check returns which operation an exchange is of ("" for none), and what in it
-// is not as described: whatever is answered, and, if that is no error, whatever
-// was asked.
-func (c *Contract) Check(x Exchange) (operation string, err error) {
+func (c *contract) Check(x Exchange) (operation string, err error) {
 	if x.Request.Method == http.MethodHead {
 		x.Body = nil // which the server keeps to itself
 	}
@@ -155,7 +167,7 @@ var others = map[int]string{
 }
 
 // checkOther is Check for an exchange that is of no operation.
-func (c *Contract) checkOther(x Exchange) error {
+func (c *contract) checkOther(x Exchange) error {
 	if x.Status == http.StatusNoContent { // the queue is done with its task
 		return x.plain(&v3.Response{})
 	}

@@ -11,15 +11,14 @@ import (
 // Watch checks exchanges, reports what in them is not as described, and
 // remembers which answers it saw.
 type Watch struct {
-	contract *Contract
+	contract Contract
 	report   func(format string, args ...any)
 
 	mu   sync.Mutex
 	seen map[Answer]bool
 }
 
-// Watch returns a watch that reports to, say, a test's Errorf.
-func (c *Contract) Watch(report func(format string, args ...any)) *Watch {
+func (c *contract) Watch(report func(format string, args ...any)) *Watch {
 	return &Watch{contract: c, report: report, seen: map[Answer]bool{}}
 }
 

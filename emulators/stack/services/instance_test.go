@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 }
 
 // contract is what every exchange with the functions is held to.
-var contract *functionstest.Contract
+var contract functionstest.Contract
 
 // controlPath is where an instance takes a fate and tells its moments.
 const controlPath = "/instance"

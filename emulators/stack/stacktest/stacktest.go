@@ -131,7 +131,7 @@ func RunServices(t testing.TB, opts stack.Options, s *google.Scenario, body func
 
 // Contract returns the description that every exchange with the functions is
 // held to.
-func Contract(t testing.TB) *functionstest.Contract {
+func Contract(t testing.TB) functionstest.Contract {
 	t.Helper()
 	contract, err := functionstest.Load()
 	if err != nil {
