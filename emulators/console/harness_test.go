@@ -49,6 +49,7 @@ func startBrowser(t *testing.T) context.Context {
 		options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 			chromedp.ExecPath(program), chromedp.NoSandbox, // which root cannot have; pages are our own
 			chromedp.DisableGPU, chromedp.Flag("font-render-hinting", "none"),
+			chromedp.Flag("force-prefers-reduced-motion", true), // a spinner that is drawn takes half a core
 		)
 		ctx, end := chromedp.NewExecAllocator(context.Background(), options...)
 		ctx, cancel := chromedp.NewContext(ctx)
@@ -239,7 +240,7 @@ func (p *page) until(what, expression string) {
 		select { // a page that is being left answers with an error: it is asked again
 		case <-p.t.Context().Done():
 			p.t.Fatal(p.t.Context().Err())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -165,26 +165,28 @@ func Terraform(t testing.TB) *parts.Terraform {
 	return found
 }
 
-// Gcloud skips the test unless Google's command line is installed.
-func Gcloud(t testing.TB) {
+// Gcloud returns the program of Google's command line.
+func Gcloud(t testing.TB) string {
 	t.Helper()
 	skipShort(t)
-	_, err := exec.LookPath("gcloud")
+	program, err := exec.LookPath("gcloud")
 	if err != nil {
 		err = &parts.MissingError{Program: "gcloud", Install: "see https://cloud.google.com/sdk/docs/install"}
 	}
 	require(t, err)
+	return program
 }
 
 // Chromium returns the program of a Chromium, which the test starts itself.
 func Chromium(t testing.TB) string {
 	t.Helper()
 	skipShort(t)
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	// The shell has no windows, which take half of what the tests cost.
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if program, err := exec.LookPath(name); err == nil {
 			return program
 		}
 	}
-	require(t, &parts.MissingError{Program: "chromium", Install: "apt-get install chromium"})
+	require(t, &parts.MissingError{Program: "chromium", Install: "apt-get install chromium-headless-shell"})
 	return ""
 }
