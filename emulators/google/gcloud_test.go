@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gcpconnect/emulators/parts/partstest"
 )
 
 // A terminal is where somebody uses Google's own command line against the
@@ -32,16 +34,10 @@ type session struct {
 }
 
 // openTerminal serves over TCP, in real time and with short pages, some of
-// them empty, as Google's are. It skips where there is no gcloud, but in CI.
+// them empty, as Google's are.
 func openTerminal(t *testing.T) *terminal {
 	t.Helper()
-	program, err := exec.LookPath("gcloud")
-	if err != nil {
-		if ci, _ := os.LookupEnv("CI"); ci != "" {
-			t.Fatal("CI must have gcloud: ", err)
-		}
-		t.Skip("there is no gcloud here: ", err)
-	}
+	program := partstest.Gcloud(t)
 	scenario := DefaultScenario()
 	scenario.Latencies, scenario.Propagation = Latencies{Operation: Duration(200 * time.Millisecond)}, Propagation{}
 	scenario.Pages = Pages{Size: 5, Short: true}
