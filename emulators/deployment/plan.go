@@ -236,7 +236,8 @@ func cached(terraform *parts.Terraform, folder, example string, build func() ([]
 func Run(ctx context.Context, terraform *parts.Terraform, folder string, arguments ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, terraform.Program, arguments...) //nolint:gosec // found on this machine
 	cmd.Dir = folder
-	cmd.Env = append(os.Environ(), "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+terraform.Config, "GOOGLE_OAUTH_ACCESS_TOKEN=none")
+	cmd.Env = append(os.Environ(), "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+terraform.Config, "GOOGLE_OAUTH_ACCESS_TOKEN=none",
+		"GOGC=400") // it allocates much and lives for seconds
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
