@@ -18,11 +18,19 @@ demo: ## connect one user to an emulated Google and show how it goes (BACKENDS=r
 dev: ## run the whole system on this machine until Ctrl-C (BACKENDS=real: likewise)
 	go run ./emulators -backends $(BACKENDS)
 
+# Compilers, linkers and tests live for seconds: half of their time went into collecting
+# garbage. The limit keeps each small all the same.
+test check race lint: export GOGC := 400
+test check race lint: export GOMEMLIMIT := 2GiB
+
 # Tests that need a program which this machine lacks (the Firestore emulator, Java,
 # terraform, Chromium, gcloud) are skipped and named at the end; with CI set they fail.
+# Packages that wait for services leave the cores to others: one more runs than there
+# are cores, and those that take longest begin.
+AT_ONCE ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 test: ## run every test that this machine can run
 	@skipped=$$(mktemp) && trap 'rm -f "$$skipped"' EXIT && \
-		SKIPPED_TESTS=$$skipped go test -timeout 20m ./... && \
+		SKIPPED_TESTS=$$skipped go test -p $(AT_ONCE) -timeout 20m ./terraform ./emulators/console ./... && \
 		if [ -s "$$skipped" ]; then printf '\nNOT RUN, because something is missing on this machine:\n' && sort -u "$$skipped" | sed 's/^/  /'; fi
 
 # Packages whose tests all need processes that are not Go's, or build programs: check
