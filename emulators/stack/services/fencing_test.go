@@ -77,14 +77,14 @@ func TestProcess_ResumedTooLateChangesNothing(t *testing.T) {
 			continue
 		}
 		test := func(t *testing.T) {
-			y := newSite(t, shared, "user-"+connect.NewID(), mayDoAll(), fewRoles)
-			s := &sleeper{site: y, instance: y.start(), user: y.person(y.user)}
+			y := newSystem(t, shared, "user-"+connect.NewID(), mayDoAll(), fewRoles)
+			s := &sleeper{system: y, instance: y.start(), user: y.person(y.user)}
 			removal := c.step == "remove-access"
 			if removal {
 				s.connect(s.user)
 				s.keep()
 			}
-			y.control(&fate{Since: "before queue Enqueue " + c.step, Moment: c.moment, Nth: c.nth, Signal: syscall.SIGSTOP})
+			y.control(&fault{Since: "before queue Enqueue " + c.step, Moment: c.moment, Nth: c.nth, Signal: syscall.SIGSTOP})
 			if removal {
 				s.disconnect()
 			} else if _, err := y.connect(s.user); err != nil {
@@ -110,9 +110,9 @@ func TestProcess_ResumedTooLateChangesNothing(t *testing.T) {
 	}
 }
 
-// sleeper is an instance that falls asleep, and the site where it does.
+// sleeper is an instance that falls asleep, and the system where it does so.
 type sleeper struct {
-	*site
+	*system
 	instance *instance
 	user     *demo.User
 	left     bool // the user has left with cleanup
@@ -160,7 +160,7 @@ func (s *sleeper) wantGone() {
 	if k.tokens != 0 {
 		s.t.Errorf("%d tokens are left in the Vault", k.tokens)
 	}
-	c, err := s.store.Connection(s.t.Context(), s.site.user)
+	c, err := s.store.Connection(s.t.Context(), s.system.user)
 	if err != nil || c.Connected || c.Holds() || len(c.Stale) > 0 || !c.LookAt.IsZero() {
 		s.t.Errorf("the connection is %+v, %v", c, err)
 	}
@@ -178,7 +178,7 @@ func (s *sleeper) wantGone() {
 // idle waits until the queue is empty, which takes a lease and more.
 func (s *sleeper) idle() {
 	s.t.Helper()
-	if err := s.site.idle(); err != nil {
+	if err := s.system.idle(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -186,7 +186,7 @@ func (s *sleeper) idle() {
 // connect connects a user and waits until everything is set up.
 func (s *sleeper) connect(u *demo.User) {
 	s.t.Helper()
-	if _, err := s.site.connect(u); err != nil {
+	if _, err := s.system.connect(u); err != nil {
 		s.t.Fatal(err)
 	}
 	s.idle()
@@ -204,7 +204,7 @@ func (s *sleeper) disconnect() {
 // grant is not revoked: the sleeper's tokens go on working.
 func (s *sleeper) keep() {
 	s.t.Helper()
-	s.connect(s.person("another-" + s.site.user))
+	s.connect(s.person("another-" + s.system.user))
 }
 
 // stay does nothing.
@@ -256,13 +256,13 @@ func TestCleanup_WaitsForRunningStep(t *testing.T) {
 		"create-service-accounts": "before " + makeAccount, "grant-access": "after " + setPolicy, "update-org-policies": "after " + policyRead,
 	} {
 		test := func(t *testing.T) {
-			y := newSite(t, shared, "user-"+connect.NewID(), mayDoAll(), fewRoles)
-			s := &sleeper{site: y, instance: y.start(), user: y.person(y.user)}
+			y := newSystem(t, shared, "user-"+connect.NewID(), mayDoAll(), fewRoles)
+			s := &sleeper{system: y, instance: y.start(), user: y.person(y.user)}
 			if step != "update-org-policies" { // the other user would do it
 				s.keep()
 			}
 			before := y.google.Snapshot()
-			y.control(&fate{Since: "before queue Enqueue " + step, Moment: moment, Nth: 1, Signal: syscall.SIGSTOP})
+			y.control(&fault{Since: "before queue Enqueue " + step, Moment: moment, Nth: 1, Signal: syscall.SIGSTOP})
 			if _, err := y.connect(s.user); err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +294,7 @@ func TestCleanup_WaitsForRunningStep(t *testing.T) {
 // current is the user's newest setup.
 func (s *sleeper) current() *connect.Setup {
 	s.t.Helper()
-	c, err := s.store.Connection(s.t.Context(), s.site.user)
+	c, err := s.store.Connection(s.t.Context(), s.system.user)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -51,36 +51,36 @@ func TestMain(m *testing.M) {
 // contract is what every exchange with the functions is held to.
 var contract functionstest.Contract
 
-// controlPath is where an instance takes a fate and tells its moments.
+// controlPath is where an instance takes a fault and tells its moments.
 const controlPath = "/instance"
 
-// fate is what befalls an instance: the signal, when a moment comes for the
-// n-th time from then on that it was given the fate, or that a moment came before
+// fault is a signal to an instance, when a moment comes for the
+// n-th time from then on that it was given the fault, or that a moment came before
 // it.
-type fate struct {
-	Since  string // empty: it was given the fate
+type fault struct {
+	Since  string // empty: it was given the fault
 	Moment string
 	Nth    int
 	Signal syscall.Signal
 }
 
-func (f fate) String() string { return fmt.Sprintf("%v %s #%d", f.Signal, f.Moment, f.Nth) }
+func (f fault) String() string { return fmt.Sprintf("%v %s #%d", f.Signal, f.Moment, f.Nth) }
 
-// fated is the instance's own side of a fate.
-type fated struct {
+// faulty is the instance's own side of a fault.
+type faulty struct {
 	google string // its host
 
 	mu      sync.Mutex
 	change  *sync.Cond
-	fate    fate
+	fault   fault
 	moments []string
 	times   map[string]int
 	open    int  // calls of the store under way
 	holding bool // no call may begin or return
 }
 
-func newFated(google string) *fated {
-	f := &fated{google: google, times: map[string]int{}}
+func newFated(google string) *faulty {
+	f := &faulty{google: google, times: map[string]int{}}
 	f.change = sync.NewCond(&f.mu)
 	return f
 }
@@ -93,7 +93,7 @@ var (
 )
 
 // meet is the hook of an instance.
-func (f *fated) meet(_ context.Context, m connecttest.Moment) error {
+func (f *faulty) meet(_ context.Context, m connecttest.Moment) error {
 	if m.Part == f.google {
 		m.Part = "google"
 	}
@@ -108,10 +108,10 @@ func (f *fated) meet(_ context.Context, m connecttest.Moment) error {
 		f.change.Wait()
 	}
 	f.moments = append(f.moments, name)
-	if f.times[name]++; name == f.fate.Since {
-		f.fate.Since, f.times = "", map[string]int{}
+	if f.times[name]++; name == f.fault.Since {
+		f.fault.Since, f.times = "", map[string]int{}
 	}
-	if f.fate.Since == "" && name == f.fate.Moment && f.times[name] == f.fate.Nth {
+	if f.fault.Since == "" && name == f.fault.Moment && f.times[name] == f.fault.Nth {
 		f.strike(name)
 	}
 	if m.Part == "store" && !m.After {
@@ -124,13 +124,13 @@ func (f *fated) meet(_ context.Context, m connecttest.Moment) error {
 // Firestore keeps the locks of a transaction for a minute after its process
 // died, which nobody here waits for. (Nothing of such a transaction has
 // happened, so that it is as if the process had been struck before it.)
-func (f *fated) strike(name string) {
+func (f *faulty) strike(name string) {
 	f.holding = true
 	for f.open > 0 {
 		f.change.Wait()
 	}
 	fmt.Fprintln(os.Stderr, struckLine, name)
-	if err := syscall.Kill(os.Getpid(), f.fate.Signal); err != nil {
+	if err := syscall.Kill(os.Getpid(), f.fault.Signal); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	// The signal may need a moment. What comes after a stop goes on at once, as
@@ -153,12 +153,12 @@ const (
 	endsLine   = "instance: ends"
 )
 
-func (f *fated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	met := f.moments
 	if r.Method == http.MethodPost {
-		if err := json.NewDecoder(r.Body).Decode(&f.fate); err != nil {
+		if err := json.NewDecoder(r.Body).Decode(&f.fault); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
@@ -229,7 +229,7 @@ func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
 type instance struct {
 	cmd   *exec.Cmd
 	hold  io.Closer // it ends when this is closed
-	said  *locked
+	said  *stacktest.Buffer
 	ended chan struct{}
 	err   error // how it ended, once it has
 	// replaced is closed when another has taken its place.
@@ -251,7 +251,7 @@ func startInstance(socket *os.File, environment map[string]string) (*instance, e
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{cmd: exec.CommandContext(context.Background(), program), said: new(locked), ended: make(chan struct{}), replaced: make(chan struct{}), changed: make(chan struct{})}
+	i := &instance{cmd: exec.CommandContext(context.Background(), program), said: new(stacktest.Buffer), ended: make(chan struct{}), replaced: make(chan struct{}), changed: make(chan struct{})}
 	// Of one processor, as Cloud Run gives: whatever was going on goes on first.
 	i.cmd.Env = []string{instanceVariable + "=" + string(encoded), "GOMAXPROCS=1"}
 	i.cmd.ExtraFiles = []*os.File{socket}

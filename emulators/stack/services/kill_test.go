@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/google/googletest"
 	"gcpconnect/emulators/parts/partstest"
 	"gcpconnect/emulators/stack/stacktest"
 )
@@ -24,11 +25,11 @@ var fewRoles = map[string]string{
 	"AGENT_ROLES": "roles/run.admin,roles/cloudasset.viewer,roles/serviceusage.serviceUsageConsumer", "ASK_ROLES": "roles/viewer",
 }
 
-// lanes are how many sites a test of many runs uses side by side.
-const lanes = 6
+// parallelSystems are how many systems a test of many runs uses side by side.
+const parallelSystems = 6
 
-// life is what became of a connection from its beginning to its end.
-type life struct {
+// outcome is the state of a connection at its end, and what led there.
+type outcome struct {
 	// What the instance met until everything was set up, and from the
 	// disconnect on.
 	setup, removal     []string
@@ -37,9 +38,9 @@ type life struct {
 	logins             int            // how often the user had to log in
 }
 
-// lived has a user connect, and leave with cleanup. The instance has a fate in
+// runLifecycle has a user connect, and leave with cleanup. The instance has a fault in
 // each.
-func (y *site) lived(setup, removal fate) (l life, err error) {
+func (y *system) runLifecycle(setup, removal fault) (l outcome, err error) {
 	if err := y.renew(); err != nil {
 		return l, err
 	}
@@ -76,8 +77,8 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 			}
 		}
 	}
-	if deaths := min(1, int(setup.Signal)) + min(1, int(removal.Signal)); y.deaths != deaths {
-		err = errors.Join(err, fmt.Errorf("%d instances died, want %d", y.deaths, deaths))
+	if kills := min(1, int(setup.Signal)) + min(1, int(removal.Signal)); y.kills != kills {
+		err = errors.Join(err, fmt.Errorf("%d instances died, want %d", y.kills, kills))
 	}
 	return l, errors.Join(err, y.wantTruth(l.connected, l.logins > 1), y.wantTruth(l.removed, l.logins > 1))
 }
@@ -85,11 +86,11 @@ func (y *site) lived(setup, removal fate) (l life, err error) {
 // mayDoAll is a Google with one project, where the user may and must change
 // an organization policy.
 func mayDoAll() *google.Scenario {
-	return scenario(1, func(s *google.Scenario) {
+	return googletest.Scenario(1, func(s *google.Scenario) {
 		const constraint = "iam.allowedPolicyMemberDomains"
 		own := google.PolicySpec{Rules: []google.PolicyRule{{Values: &google.StringValues{AllowedValues: []string{"C0example"}}}}}
-		s.Organizations[0].Bindings = []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + owner}}}
-		project(s, "project-001").OrgPolicies = map[string]google.PolicySpec{constraint: own}
+		s.Organizations[0].Bindings = []google.Binding{{Role: "roles/orgpolicy.policyAdmin", Members: []string{"user:" + googletest.Owner}}}
+		googletest.Project(s, "project-001").OrgPolicies = map[string]google.PolicySpec{constraint: own}
 		s.Latencies, s.Propagation = google.Latencies{}, google.Propagation{}
 	})
 }
@@ -101,38 +102,38 @@ func mayDoAll() *google.Scenario {
 func TestProcess_KilledAnywhereLosesNothing(t *testing.T) {
 	t.Parallel()
 	shared := services{partstest.Firestore(t), partstest.OwnVault(t)} // its tokens are counted
-	sites := make(chan *site, lanes)
-	for n := range lanes {
-		y := newSite(t, shared, fmt.Sprintf("user-%d", n+1), mayDoAll(), fewRoles)
+	systems := make(chan *system, parallelSystems)
+	for n := range parallelSystems {
+		y := newSystem(t, shared, fmt.Sprintf("user-%d", n+1), mayDoAll(), fewRoles)
 		y.supervise()
-		sites <- y
+		systems <- y
 	}
-	first := <-sites
-	whole, err := first.lived(fate{}, fate{})
-	sites <- first
+	first := <-systems
+	whole, err := first.runLifecycle(fault{}, fault{})
+	systems <- first
 	if err != nil {
 		t.Fatalf("with nobody killed: %v", err)
 	}
 	if whole.connected.tokens != 1 || whole.removed.tokens != 0 || len(whole.connected.done) == 0 || len(whole.connected.open)+len(whole.removed.open) != 0 {
 		t.Fatalf("with nobody killed, connected: %v\nremoved: %v", whole.connected, whole.removed)
 	}
-	// Two deaths of one connection, far from each other, take half the time of
-	// two lives.
-	setup, removal := deaths(whole.setup), deaths(whole.removal)
+	// Two kills of one connection, far from each other, take half the time of
+	// two outcomes.
+	setup, removal := kills(whole.setup), kills(whole.removal)
 	setup, removal = stacktest.Sample(t, setup, someDeaths), stacktest.Sample(t, removal, someDeaths)
 	var group sync.WaitGroup
 	for i := range max(len(setup), len(removal)) {
-		var one, other fate
+		var one, other fault
 		if i < len(setup) {
 			one = setup[i]
 		}
 		if i < len(removal) {
 			other = removal[i]
 		}
-		y := <-sites
+		y := <-systems
 		group.Go(func() {
-			defer func() { sites <- y }()
-			l, err := y.lived(one, other)
+			defer func() { systems <- y }()
+			l, err := y.runLifecycle(one, other)
 			if err == nil {
 				err = whole.compare(l)
 			}
@@ -142,25 +143,25 @@ func TestProcess_KilledAnywhereLosesNothing(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if left := tokensIn(t, rootOf(t, shared.vault)); left > 0 {
+	if left := stacktest.CountTokens(t, stacktest.VaultRoot(t, shared.vault)); left > 0 {
 		t.Errorf("%d tokens are left in the Vault, and all users have left", left)
 	}
 	t.Logf("killed at %d of %d moments of a setup and %d of %d of a removal", len(setup), len(whole.setup), len(removal), len(whole.removal))
 }
 
-// deaths are those at each of the moments.
-func deaths(moments []string) []fate {
-	var all []fate
+// kills are those at each of the moments.
+func kills(moments []string) []fault {
+	var all []fault
 	times := map[string]int{}
 	for _, moment := range moments {
 		times[moment]++
-		all = append(all, fate{Moment: moment, Nth: times[moment], Signal: syscall.SIGKILL})
+		all = append(all, fault{Moment: moment, Nth: times[moment], Signal: syscall.SIGKILL})
 	}
 	return all
 }
 
-// compare says in what another life ended differently.
-func (l *life) compare(other life) error {
+// compare says in what another outcome ended differently.
+func (l *outcome) compare(other outcome) error {
 	var faults []error
 	same := func(what string, want, got any) {
 		if diff := cmp.Diff(want, got); diff != "" {

@@ -26,6 +26,7 @@ import (
 
 	"gcpconnect/emulators/demo"
 	"gcpconnect/emulators/google"
+	"gcpconnect/emulators/stack/stacktest"
 	"gcpconnect/emulators/tasks"
 	"gcpconnect/shared/connect"
 	"gcpconnect/shared/firestore"
@@ -35,10 +36,10 @@ import (
 // loginKey is a key as `openssl rand -base64 32` makes one.
 const loginKey = "bG9naW4ta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtMTI="
 
-// site is where instances of the program run, each a process of its own: a
+// system is where instances of the program run, each a process of its own: a
 // Google, a Cloud Tasks and a Firestore project of their own, a shared Vault,
 // and an address that outlives them.
-type site struct {
+type system struct {
 	t           testing.TB
 	URL         string
 	google      *google.Server
@@ -57,23 +58,23 @@ type site struct {
 	calls      int                       // of Google, that are being answered
 	done       map[string]map[string]int // function -> task -> how often it was answered with success
 	instances  []*instance
-	deaths     int
+	kills      int
 	closed     bool
 	supervisor sync.WaitGroup
 }
 
-// shortLeases are the timing of every site: a lease is waited for. A step takes a
+// shortLeases are the timing of every system: a lease is waited for. A step takes a
 // tenth of a second, and has twenty times as long on a busy machine.
 var shortLeases = map[string]string{"STEP_BUDGET": "3s", "STEP_DEADLINE": "4s", "STEP_LEASE": "5s", "OPERATION_GRACE": "0s"}
 
 // patience bounds what takes a few seconds, on a busy machine too.
 const patience = time.Minute
 
-// queueOf is the queue of every site.
+// queueOf is the queue of every system.
 const queueOf = "projects/aurora-local/locations/local/queues/setups"
 
-// newSite starts everything but instances.
-func newSite(t testing.TB, shared services, user string, s *google.Scenario, environment map[string]string) *site {
+// newSystem starts everything but instances.
+func newSystem(t testing.TB, shared services, user string, s *google.Scenario, environment map[string]string) *system {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -81,7 +82,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 			t.Fatal(err)
 		}
 	}
-	y := &site{
+	y := &system{
 		t: t, user: user, shared: shared, scenario: s, environment: shared.environment(),
 		done: map[string]map[string]int{},
 	}
@@ -93,7 +94,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	var err error
 	y.google, err = google.NewServer(google.Options{Scenario: s, PublicURL: at.URL})
 	must(err)
-	at.Config.Handler = &counted{next: shortLived{y.google}, site: y}
+	at.Config.Handler = &counted{next: shortLived{y.google}, system: y}
 
 	y.tasks, err = tasks.NewServer(tasks.Options{Client: &http.Client{Transport: deliveries{y}, Timeout: 5 * time.Second}})
 	must(err)
@@ -113,7 +114,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	tcp, _ := listener.(*net.TCPListener)
 	y.socket, err = tcp.File()
 	must(err)
-	must(listener.Close()) // the socket lives on in the file, and nobody here takes from it
+	must(listener.Close()) // the socket stays open in the file, and nothing here takes from it
 
 	must(y.openStore())
 	y.vault, err = api.NewClient(&api.Config{Address: shared.vault.Address})
@@ -132,7 +133,7 @@ func newSite(t testing.TB, shared services, user string, s *google.Scenario, env
 	return y
 }
 
-func (y *site) close() {
+func (y *system) close() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(y.t.Context()), 5*time.Second)
 	defer cancel()
 	y.mu.Lock()
@@ -165,7 +166,7 @@ func tail(text string, n int) string {
 }
 
 // start starts an instance.
-func (y *site) start() *instance {
+func (y *system) start() *instance {
 	y.t.Helper()
 	i, err := startInstance(y.socket, y.environment)
 	if err != nil {
@@ -179,7 +180,7 @@ func (y *site) start() *instance {
 
 // supervise keeps an instance running, as Cloud Run does: when it dies it is
 // started again.
-func (y *site) supervise() {
+func (y *system) supervise() {
 	i := y.start()
 	y.supervisor.Go(func() {
 		for ; i != nil; i = y.replace(i) {
@@ -188,9 +189,9 @@ func (y *site) supervise() {
 	})
 }
 
-// replace starts an instance in the place of one that died, unless the site is
+// replace starts an instance in the place of one that died, unless the system is
 // closed.
-func (y *site) replace(dead *instance) *instance {
+func (y *system) replace(dead *instance) *instance {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	defer close(dead.replaced)
@@ -202,14 +203,14 @@ func (y *site) replace(dead *instance) *instance {
 		y.t.Error(err)
 		return nil
 	}
-	y.deaths++
+	y.kills++
 	y.instances = []*instance{next}
 	return next
 }
 
-// control gives the instance a fate, with nil none new, and returns the moments
+// control gives the instance a fault, with nil none new, and returns the moments
 // that it has met since it was given one before.
-func (y *site) control(f *fate) []string {
+func (y *system) control(f *fault) []string {
 	y.t.Helper()
 	method, body := http.MethodGet, io.Reader(http.NoBody)
 	if f != nil {
@@ -235,7 +236,7 @@ func (y *site) control(f *fate) []string {
 	return moments
 }
 
-// shortLived is a Google whose first access tokens are short-lived, so that
+// shortLived is a Google whose first access tokens are short-runLifecycle, so that
 // each chain has to refresh one.
 type shortLived struct{ *google.Server }
 
@@ -266,8 +267,8 @@ func (s shortLived) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // counted counts the calls that are being answered.
 type counted struct {
-	next http.Handler
-	site *site
+	next   http.Handler
+	system *system
 }
 
 func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -277,13 +278,13 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *counted) count(n int) {
-	c.site.mu.Lock()
-	defer c.site.mu.Unlock()
-	c.site.calls += n
+	c.system.mu.Lock()
+	defer c.system.mu.Unlock()
+	c.system.calls += n
 }
 
 // quiet waits until Google has not been called for a while.
-func (y *site) quiet() {
+func (y *system) quiet() {
 	const while = 300 * time.Millisecond
 	for known, since := -1, time.Now(); time.Since(since) < while; time.Sleep(while / 30) {
 		calls := len(y.google.Calls())
@@ -297,10 +298,10 @@ func (y *site) quiet() {
 
 // deliveries are the queue's requests on their way, which counts those that were
 // done.
-type deliveries struct{ site *site }
+type deliveries struct{ system *system }
 
 func (d deliveries) RoundTrip(r *http.Request) (*http.Response, error) {
-	y := d.site
+	y := d.system
 	resp, err := y.client.Transport.RoundTrip(r)
 	if err == nil && resp.StatusCode/100 == 2 {
 		function, name := strings.TrimPrefix(r.URL.Path, "/tasks/"), r.Header.Get("X-CloudTasks-TaskName")
@@ -315,7 +316,7 @@ func (d deliveries) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // idle waits until the queue is empty.
-func (y *site) idle() error {
+func (y *system) idle() error {
 	ctx, cancel := context.WithTimeout(y.t.Context(), patience)
 	defer cancel()
 	if err := y.tasks.Idle(ctx); err != nil {
@@ -324,8 +325,8 @@ func (y *site) idle() error {
 	return nil
 }
 
-// person is a user of the site who does again what did not work.
-func (y *site) person(id string) *demo.User {
+// person is a user of the system who does again what did not work.
+func (y *system) person(id string) *demo.User {
 	y.t.Helper()
 	u, err := demo.NewUser(id, y.URL, y.client)
 	if err != nil {
@@ -335,7 +336,7 @@ func (y *site) person(id string) *demo.User {
 }
 
 // connect connects, and does so again until it works.
-func (y *site) connect(u *demo.User) (logins int, err error) {
+func (y *system) connect(u *demo.User) (logins int, err error) {
 	var login string
 	for logins = 1; logins <= 3; logins++ {
 		if login, _, err = u.Connect(y.t.Context(), demo.Choice{}); err == nil && login == "gcp_setup_pending" {
@@ -346,7 +347,7 @@ func (y *site) connect(u *demo.User) (logins int, err error) {
 }
 
 // call calls a function until it answers with that status.
-func (y *site) call(u *demo.User, want int, method, path string, body any) (err error) {
+func (y *system) call(u *demo.User, want int, method, path string, body any) (err error) {
 	for range 3 {
 		var answer *demo.Answer
 		if answer, err = u.Call(y.t.Context(), method, path, body); err == nil && answer.Status == want {
@@ -361,7 +362,7 @@ func (y *site) call(u *demo.User, want int, method, path string, body any) (err 
 
 // sweep lets the time pass after which logins and tokens count as nobody's, and
 // after which a removal looks once more, and calls sweep until that is done.
-func (y *site) sweep() error {
+func (y *system) sweep() error {
 	ctx, cancel := context.WithTimeout(y.t.Context(), patience)
 	defer cancel()
 	logins, err := y.store.UsedLogins(ctx, time.Now().Add(time.Hour), 100)
@@ -401,7 +402,7 @@ func (y *site) sweep() error {
 	}
 }
 
-func (y *site) callSweep(ctx context.Context) (status int, err error) {
+func (y *system) callSweep(ctx context.Context) (status int, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, y.URL+"/tasks/"+setup.SweepFunction, http.NoBody)
 	if err != nil {
 		return 0, err
@@ -414,7 +415,7 @@ func (y *site) callSweep(ctx context.Context) (status int, err error) {
 	return resp.StatusCode, resp.Body.Close()
 }
 
-// kept is everything that is kept of the site's user, in lines, without what
+// kept is everything that is kept of the system's user, in lines, without what
 // differs from run to run: times, random names, and how often something was
 // tried.
 type kept struct {
@@ -442,7 +443,7 @@ var varying = []struct {
 	{regexp.MustCompile(`serviceAccounts/\d{21}`), "serviceAccounts/N"},
 }
 
-func (y *site) state() (s kept, err error) {
+func (y *system) state() (s kept, err error) {
 	ctx := y.t.Context()
 	s.diff = y.google.Changes()
 	c, err := y.store.Connection(ctx, y.user)
@@ -523,7 +524,7 @@ func (y *site) state() (s kept, err error) {
 
 // plainLines shows something without what varies.
 func plainLines(v any) []string {
-	text := show(v)
+	text := stacktest.Show(v)
 	for _, v := range varying {
 		text = v.what.ReplaceAllString(text, v.sign)
 	}
@@ -553,7 +554,7 @@ func fact(c connect.Change) string {
 
 // wantTruth checks that the ledger says what has changed at Google, and that
 // nothing is there twice.
-func (y *site) wantTruth(s kept, replaced bool) error {
+func (y *system) wantTruth(s kept, replaced bool) error {
 	var ledger, changed []string
 	for _, c := range s.done {
 		ledger = append(ledger, fact(c))
@@ -597,7 +598,7 @@ func (y *site) wantTruth(s kept, replaced bool) error {
 }
 
 // renew makes everything as it was at the beginning, with another instance.
-func (y *site) renew() error {
+func (y *system) renew() error {
 	y.mu.Lock()
 	old := y.instances[0]
 	y.environment["GOOGLE_CLOUD_PROJECT"] = y.shared.environment()["GOOGLE_CLOUD_PROJECT"]
@@ -611,12 +612,12 @@ func (y *site) renew() error {
 	<-old.replaced
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	y.deaths, y.done = 0, map[string]map[string]int{}
+	y.kills, y.done = 0, map[string]map[string]int{}
 	return y.google.Load(y.scenario)
 }
 
-// openStore opens the site's project in Firestore.
-func (y *site) openStore() error {
+// openStore opens the system's project in Firestore.
+func (y *system) openStore() error {
 	if y.store != nil {
 		if err := y.store.Close(); err != nil {
 			return err
