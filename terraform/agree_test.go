@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -268,6 +269,41 @@ func TestTheLoadBalancerHasTheContractsPaths(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(ruled, want) {
 		t.Errorf("the load balancer has the paths\n%q, the contract\n%q", ruled, want)
+	}
+}
+
+// A route counts by what it costs, not by its method: one that has the tokens may
+// ask Google.
+func TestCostlyRoutesHaveTheLowerRate(t *testing.T) {
+	t.Parallel()
+	var costly *regexp.Regexp
+	for _, r := range planned(t, "production").Of("google_compute_security_policy") {
+		rules, _ := r.Values["rule"].([]any)
+		for _, rule := range rules {
+			expression, _ := deployment.Dig(rule, "match", "expr", "expression").(string)
+			if pattern, ok := strings.CutPrefix(expression, "request.method != 'OPTIONS' && request.path.matches('"); ok {
+				costly = regexp.MustCompile(strings.TrimSuffix(pattern, "')"))
+			}
+		}
+	}
+	if costly == nil {
+		t.Fatal("no rule is for costly paths")
+	}
+	cheap := map[string]bool{}
+	for _, f := range functions.Table() {
+		for _, r := range f.Routes {
+			path := strings.NewReplacer("{", "", "}", "").Replace(r.Path)
+			public := f.Caller == functions.CallerUser || f.Caller == functions.CallerBrowser
+			switch {
+			case public && (f.Needs.Tokens || r.Method == http.MethodPost) && !costly.MatchString(path):
+				t.Errorf("%s %s may ask Google or change something, and counts as a read", r.Method, r.Path)
+			case public && !costly.MatchString(path):
+				cheap[path] = true
+			}
+		}
+	}
+	if !cheap["/gcp/setup/status/task_id"] || !cheap["/api/gcp/resources"] || costly.MatchString("/callback/x") {
+		t.Errorf("polls and reads have the lower rate: reads are %v", cheap)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -51,7 +52,8 @@ func functionsJSON(t *testing.T) []byte {
 			Queue    bool             `json:"queue"`
 			Platform bool             `json:"platform"`
 			Paths    []string         `json:"paths"`
-		}{f.Name, f.Caller, f.Needs.LoginKey, f.Needs.Tokens, f.Needs.Queue, f.Needs.Platform, balancerPaths(f)})
+			Costly   []string         `json:"costly_paths"`
+		}{f.Name, f.Caller, f.Needs.LoginKey, f.Needs.Tokens, f.Needs.Queue, f.Needs.Platform, balancerPaths(f), costlyPaths(f)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,6 +75,22 @@ func balancerPaths(f functions.Function) []string {
 	}
 	for _, r := range f.Routes {
 		if path := wildcard.ReplaceAllString(r.Path, "*"); !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// costlyPaths returns the paths of f, each a regular expression, at which a request
+// may ask Google, begin a login or change something.
+func costlyPaths(f functions.Function) []string {
+	paths := []string{}
+	if len(balancerPaths(f)) == 0 {
+		return paths
+	}
+	for _, r := range f.Routes {
+		path := wildcard.ReplaceAllString(r.Path, "[^/]+")
+		if (f.Needs.Tokens || r.Method != http.MethodGet) && !slices.Contains(paths, path) {
 			paths = append(paths, path)
 		}
 	}

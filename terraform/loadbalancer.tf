@@ -8,6 +8,10 @@ locals {
   # codes and states.
   unlogged = ["callback"]
 
+  # Paths at which a request costs more than a read of our own database, whatever its
+  # method: it asks Google, begins a login or changes something.
+  costly_paths = flatten([for f in local.public_functions : f.costly_paths])
+
   # A backend brings the requests of all users.
   requests_a_minute = try(coalesce(var.load_balancer.requests_a_minute, var.auth.mode == "backend" ? 6000 : 600), null)
   changes_a_minute  = try(coalesce(var.load_balancer.changes_a_minute, var.auth.mode == "backend" ? 600 : 60), null)
@@ -174,15 +178,14 @@ resource "google_compute_security_policy" "front" {
     }
   }
 
-  # What begins a login, changes something or asks Google is dearer than a poll.
   rule {
     priority    = 1000
     action      = "throttle"
-    description = "Requests of one address that do more than read"
+    description = "Requests of one address that cost more than a read"
 
     match {
       expr {
-        expression = "(request.method != 'GET' && request.method != 'OPTIONS') || request.path.matches('^/callback')" # OPTIONS: a page that asks whether it may
+        expression = "request.method != 'OPTIONS' && request.path.matches('^(${join("|", local.costly_paths)})$')" # OPTIONS: a page that asks whether it may
       }
     }
     rate_limit_options {

@@ -179,8 +179,8 @@ variable "network" {
 variable "load_balancer" {
   description = <<-EOT
     The global load balancer before users' functions, with the contract's paths on one domain. Limits are requests of one
-    address in a minute: of all, and of those that begin a login or change something; by default 600 and 60, and ten times
-    that with auth.mode = backend, where all users come from the backend's addresses. Default: no load balancer, and users'
+    address in a minute: of all, and of those that ask Google, begin a login or change something; by default 600 and 60, and
+    ten times that with auth.mode = backend, where all users come from the backend's addresses. Default: no load balancer, and users'
     functions are reached at addresses of their own.
   EOT
   type = object({
