@@ -50,6 +50,8 @@ module "function" {
   timeout         = local.request_timeout
   network         = each.value.tokens ? var.network : null # Vault is all that may be private
   scaling         = try(var.scaling[each.key], null)
+  regional_cpu    = var.regional_cpu
+  regional_memory = var.regional_memory
 
   # Services of Aurora's that ask for tokens are in projects of their own, which is
   # outside for Cloud Run: its invoker check is their door.

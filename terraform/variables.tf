@@ -238,6 +238,34 @@ variable "scaling" {
     condition     = alltrue([for s in values(var.scaling) : can(regex("^[1-9][0-9]*(Mi|Gi)$", s.memory))])
     error_message = "scaling: memory must be as 512Mi or 1Gi."
   }
+  validation {
+    condition     = alltrue([for s in values(var.scaling) : can(regex("^([1-8]|0?[.][0-9]{1,3}|[1-9][0-9]{1,3}m)$", s.cpu))])
+    error_message = "scaling: cpu must be processors, such as 1, or thousandths, such as 500m."
+  }
+}
+
+variable "regional_cpu" {
+  description = "Processors that Cloud Run gives the project in the region: its quota CpuAllocPerProjectRegion / 1000, 20 in new projects. A service with more (max_instances x cpu) is refused."
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.regional_cpu >= 1
+    error_message = "regional_cpu must be at least 1."
+  }
+}
+
+variable "regional_memory" {
+  description = "GiB of memory that Cloud Run gives the project in the region: its quota MemAllocPerProjectRegion, 40 in new projects. A service with more (max_instances x memory) is refused."
+  type        = number
+  default     = 40
+  nullable    = false
+
+  validation {
+    condition     = var.regional_memory >= 1
+    error_message = "regional_memory must be at least 1."
+  }
 }
 
 variable "settings" {

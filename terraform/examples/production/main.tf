@@ -73,7 +73,7 @@ module "connector" {
   scaling = {
     login    = { min_instances = 1 }
     callback = { min_instances = 1 }
-    status   = { min_instances = 1, max_instances = 50 }
+    status   = { min_instances = 1 }
   }
 
   alerts = {

@@ -13,6 +13,8 @@ locals {
   # and more often before memory ends (https://go.dev/doc/gc-guide).
   mebibytes = tonumber(regex("^[0-9]+", local.scaling.memory)) * (endswith(local.scaling.memory, "Gi") ? 1024 : 1)
   collector = { GOGC = "400", GOMEMLIMIT = "${floor(local.mebibytes * 3 / 4)}MiB" }
+
+  processors = endswith(local.scaling.cpu, "m") ? tonumber(trimsuffix(local.scaling.cpu, "m")) / 1000 : tonumber(local.scaling.cpu)
 }
 
 resource "google_cloud_run_v2_service" "function" {
@@ -93,6 +95,17 @@ resource "google_cloud_run_v2_service" "function" {
     # Traffic is moved by the release and by rollback, not by a plan.
     ignore_changes = [client, client_version, traffic]
 
+    # Cloud Run refuses a service that could take more than the region's quota: "Max
+    # instances must be set to 20 or fewer to set the requested total CPU", as in
+    # https://github.com/googlecodelabs/feedback/issues/1856.
+    precondition {
+      condition     = local.scaling.max_instances * local.processors <= var.regional_cpu
+      error_message = "${var.name} could have ${local.scaling.max_instances} instances with ${local.scaling.cpu} CPU, and Cloud Run has ${var.regional_cpu} for the project in ${var.region} (quota CpuAllocPerProjectRegion): lower scaling[\"${var.function}\"].max_instances, or have the quota raised and set regional_cpu."
+    }
+    precondition {
+      condition     = local.scaling.max_instances * local.mebibytes <= var.regional_memory * 1024
+      error_message = "${var.name} could have ${local.scaling.max_instances} instances with ${local.scaling.memory} of memory, and Cloud Run has ${var.regional_memory} GiB for the project in ${var.region} (quota MemAllocPerProjectRegion): lower scaling[\"${var.function}\"].max_instances, or have the quota raised and set regional_memory."
+    }
     precondition {
       condition     = var.invoker_iam_check || length(var.invokers) == 0
       error_message = "${var.name} has invokers that nobody checks: turn invoker_iam_check on."

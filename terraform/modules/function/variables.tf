@@ -90,6 +90,20 @@ variable "scaling" {
   default = null
 }
 
+variable "regional_cpu" {
+  description = "Processors that Cloud Run gives the project in the region."
+  type        = number
+  default     = 20
+  nullable    = false
+}
+
+variable "regional_memory" {
+  description = "GiB of memory that Cloud Run gives the project in the region."
+  type        = number
+  default     = 40
+  nullable    = false
+}
+
 variable "ingress" {
   description = "From where requests come in: internal (this project's own services, Cloud Tasks and Cloud Scheduler among them), load_balancer (those and the load balancer), or all."
   type        = string

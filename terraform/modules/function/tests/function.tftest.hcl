@@ -108,3 +108,28 @@ run "refuses_to_open_an_internal_service_to_all" {
   }
   expect_failures = [google_cloud_run_v2_service.function]
 }
+
+run "refuses_more_processors_than_the_region_has" {
+  command = plan
+  variables {
+    scaling = { max_instances = 21 }
+  }
+  expect_failures = [google_cloud_run_v2_service.function]
+}
+
+run "refuses_more_memory_than_the_region_has" {
+  command = plan
+  variables {
+    scaling = { max_instances = 20, cpu = "500m", memory = "4Gi" }
+  }
+  expect_failures = [google_cloud_run_v2_service.function]
+}
+
+run "takes_what_a_raised_quota_allows" {
+  command = plan
+  variables {
+    scaling         = { max_instances = 50, memory = "1Gi" }
+    regional_cpu    = 50
+    regional_memory = 50
+  }
+}
