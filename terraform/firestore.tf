@@ -60,6 +60,13 @@ resource "google_firestore_index" "index" {
       order      = fields.value.order
     }
   }
+
+  # An index over data that are there takes longer than the provider's 20 minutes. If
+  # Terraform gives up all the same, Google goes on: see "An index takes too long" in
+  # the README.
+  timeouts {
+    create = "75m"
+  }
 }
 
 resource "google_firestore_field" "field" {
@@ -83,5 +90,10 @@ resource "google_firestore_field" "field" {
   dynamic "ttl_config" {
     for_each = try(each.value.ttl, false) ? [true] : []
     content {}
+  }
+
+  timeouts {
+    create = "75m"
+    update = "75m"
   }
 }
