@@ -186,6 +186,24 @@ func TestEachOutlastsTheOneBefore(t *testing.T) {
 	}
 }
 
+func TestDiscoveriesShareAnInstanceAsItsMemoryAllows(t *testing.T) {
+	t.Parallel()
+	for example, lines := range map[string][]string{"production": nil, "minimal": {`scaling = { discover-project = { memory = "2Gi", concurrency = 64 } }`}} {
+		for name, s := range services(t, planned(t, example, lines...)) {
+			want := 80.
+			switch {
+			case name == "discover-project" && lines == nil:
+				want = 16
+			case name == "discover-project":
+				want = 64
+			}
+			if got := deployment.Dig(s.Values, "template", "max_instance_request_concurrency"); got != want {
+				t.Errorf("%s: %s takes %v requests at once, want %v", example, name, got, want)
+			}
+		}
+	}
+}
+
 // notDeployed are the variables that no deployment sets, and why.
 var notDeployed = map[string]string{
 	"CALL_TIMEOUT":              "other timing is for tests",

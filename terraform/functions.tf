@@ -32,6 +32,11 @@ locals {
   request_timeout = "105s"
   task_deadline   = "110s" # of sweep; tasks carry their own, the same
 
+  # Requests at once to an instance, where 80 are too many for its memory: a page of a
+  # project's resources has 500 of them with their attributes, megabytes of JSON that
+  # take several times as much while they are decoded.
+  concurrency = { (local.functions["discover-project"].name) = 16 }
+
   deployed = var.image == null ? {} : local.functions
 }
 
@@ -49,7 +54,9 @@ module "function" {
   environment     = local.environments[each.key]
   timeout         = local.request_timeout
   network         = each.value.tokens ? var.network : null # Vault is all that may be private
-  scaling         = try(var.scaling[each.key], null)
+  scaling = merge(try(var.scaling[each.key], {}), {
+    concurrency = try(coalesce(var.scaling[each.key].concurrency), lookup(local.concurrency, each.key, 80))
+  })
   regional_cpu    = var.regional_cpu
   regional_memory = var.regional_memory
 

@@ -215,13 +215,13 @@ variable "public_access" {
 }
 
 variable "scaling" {
-  description = "Instances, processors, memory and concurrent requests, by function; what is not set is as for all others."
+  description = "Instances, processors, memory and concurrent requests, by function; what is not set is as for all others (concurrency: 80, and 16 of discover-project)."
   type = map(object({
     min_instances = optional(number, 0)
     max_instances = optional(number, 20)
     cpu           = optional(string, "1")
     memory        = optional(string, "512Mi")
-    concurrency   = optional(number, 80)
+    concurrency   = optional(number)
   }))
   default  = {}
   nullable = false
@@ -231,7 +231,7 @@ variable "scaling" {
     error_message = "scaling has a function that does not exist; there are ${join(", ", keys(local.functions))}."
   }
   validation {
-    condition     = alltrue([for s in values(var.scaling) : s.min_instances >= 0 && s.max_instances >= max(1, s.min_instances) && s.max_instances <= 100 && s.concurrency >= 1 && s.concurrency <= 1000])
+    condition     = alltrue([for s in values(var.scaling) : s.min_instances >= 0 && s.max_instances >= max(1, s.min_instances) && s.max_instances <= 100 && coalesce(s.concurrency, 80) >= 1 && coalesce(s.concurrency, 80) <= 1000])
     error_message = "scaling: max_instances must be 1 to 100 and not less than min_instances, concurrency 1 to 1000."
   }
   validation {
