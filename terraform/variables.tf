@@ -203,7 +203,7 @@ variable "load_balancer" {
 }
 
 variable "public_access" {
-  description = "How Cloud Run lets users reach their functions, which verify callers themselves: iam_check_disabled (works under domain-restricted sharing, and leaves callers' tokens as they are), or all_users (the role run.invoker for allUsers)."
+  description = "How Cloud Run lets users reach their functions, which verify callers themselves: iam_check_disabled (works under domain-restricted sharing, not under run.managed.requireInvokerIam; leaves callers' tokens as they are), or all_users (the role run.invoker for allUsers; the other way about)."
   type        = string
   default     = "iam_check_disabled"
   nullable    = false
