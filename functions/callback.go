@@ -131,7 +131,7 @@ func (e *edge) began(r *http.Request, l *connect.Login) bool {
 	return err == nil && l.Began(c.Value)
 }
 
-// toFront redirects to the frontend with what became of the login.
+// toFront redirects to the frontend with the outcome of the login.
 func (e *edge) toFront(w http.ResponseWriter, r *http.Request, login, taskID string) error {
 	target := *e.Front
 	query := target.Query()

@@ -124,7 +124,7 @@ func (s Subjects) User(r *http.Request) (string, error) {
 	return checkUserID(who.Subject)
 }
 
-// bearer returns whom the request's token is of.
+// bearer returns the caller that the request's token identifies.
 func bearer(r *http.Request, tokens Tokens) (*identity.Identity, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
@@ -138,7 +138,7 @@ func bearer(r *http.Request, tokens Tokens) (*identity.Identity, error) {
 	return tokens.Verify(r.Context(), connect.Secret(token))
 }
 
-// named returns the user whom the header names.
+// named returns the user that the header names.
 func named(r *http.Request) (string, error) {
 	id := r.Header.Get(userHeader)
 	if id == "" {

@@ -46,7 +46,7 @@ type disconnected struct {
 	Success bool   `json:"success"`
 	Message string `json:"message"`
 	TaskID  string `json:"task_id,omitempty"`
-	// Revocation is what became of the grant at Google: revoked, shared (it
+	// Revocation is the outcome at Google: revoked, shared (it
 	// stands, for another connection's sake), unknown; absent if there was none.
 	Revocation *string `json:"google_grant,omitempty"`
 	Notice     string  `json:"notice,omitempty"`

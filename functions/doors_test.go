@@ -19,7 +19,7 @@ import (
 	"gcpconnect/shared/setup"
 )
 
-// The accounts of a deployment, and whom their tokens are for.
+// The accounts of a deployment, and their tokens' audiences.
 const (
 	backendAccount   = "backend@aurora.iam.gserviceaccount.com"
 	queueAccount     = "queue@aurora.iam.gserviceaccount.com"
@@ -29,7 +29,7 @@ const (
 	taskAudience     = "https://tasks.example.com/" // and the function's name
 )
 
-// siblings are the platform's own callers, by whom their tokens are for.
+// siblings are the platform's own callers, by their tokens' audiences.
 var siblings = map[string]string{
 	backendAccount: userAudience, serviceAccount: userAudience, queueAccount: taskAudience, schedulerAccount: taskAudience,
 }

@@ -80,7 +80,7 @@ func handler(d Deps, f Function) http.Handler {
 	}).Handler(mux))
 }
 
-// secured has every answer, whoever gives it, tell browsers to make nothing of
+// secured has every answer, from whichever handler, tell browsers to make nothing of
 // it but data: not to keep, frame, run or guess it, nor to say where they come
 // from; and to come by HTTPS only, where that is how they come.
 func (e *edge) secured(next http.Handler) http.Handler {
@@ -161,7 +161,7 @@ func (e *edge) fail(w http.ResponseWriter, r *http.Request, err error) {
 		log = e.Log.ErrorContext
 	}
 	log(connect.About(r.Context(), connect.SubjectOf(err)...), "request failed", "method", r.Method, "route", r.Pattern, "status", status, "error", err)
-	w.Header().Del("Set-Cookie") // that came of what failed
+	w.Header().Del("Set-Cookie") // set by the work that failed
 	message := connect.MessageOf(err)
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))

@@ -152,7 +152,7 @@ func TestUsersAreNamedInOneWay(t *testing.T) {
 	}
 }
 
-// What every answer tells browsers, whoever gives it.
+// What every answer tells browsers, from whichever handler.
 func TestEveryAnswerIsSecured(t *testing.T) {
 	t.Parallel()
 	const front = "https://front.example.com"

@@ -1,4 +1,4 @@
-// Package shared_test holds the rule of who may import whom.
+// Package shared_test holds the rule of which package may import which.
 package shared_test
 
 import (

@@ -2,7 +2,7 @@
 # tests, builds the image and plans (cloudbuild.yaml); the deployer's waits for an
 # approval and carries out that plan (terraform/deploy.yaml). Neither account has
 # more than its build does. The builder, which runs a commit's tests, cannot deploy;
-# it can put a plan forward, so whoever approves reads the plan. The deployer makes
+# it can put a plan forward, so the approver reads the plan. The deployer makes
 # accounts and gives them their rights, which reaches every account of the project:
 # who approves decides about all of it.
 locals {

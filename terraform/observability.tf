@@ -96,7 +96,7 @@ locals {
       filter   = local.metric["setups_given_up"]
       over     = 0
       window   = "600s"
-      reason   = "A setup did not move for as long as SETUP_GIVE_UP_AFTER, though sweep tried again and again: a customer waits in vain."
+      reason   = "A setup did not move for as long as SETUP_GIVE_UP_AFTER, though sweep tried again and again: a customer is waiting for it."
     }
     steps-lost = {
       title    = "Steps failed on their last delivery"

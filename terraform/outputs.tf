@@ -1,5 +1,5 @@
 output "backend_url" {
-  description = "NEXT_PUBLIC_BACKEND_URL: where browsers reach the functions, and for whom Aurora's backend gets its ID tokens."
+  description = "NEXT_PUBLIC_BACKEND_URL: where browsers reach the functions, and the audience of the ID tokens of Aurora's backend."
   value       = local.backend_url
 }
 

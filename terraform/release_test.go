@@ -287,7 +287,7 @@ func (c *cloudRun) add(name, function, newest string, serving ...traffic) {
 	c.services[name] = s
 }
 
-// settle gives traffic to whom it is to go to.
+// settle gives traffic to the revisions that it is to go to.
 func (s *cloudService) settle() {
 	s.Status.Generation, s.Status.Traffic = s.Metadata.Generation, nil
 	for _, t := range s.Spec.Traffic {

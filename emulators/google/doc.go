@@ -74,7 +74,7 @@
 //	               billingClosed, bindings, enabledApis, serviceFailures, serviceAccounts,
 //	               resources, orgPolicies, propagation
 //	generate       count, first, width, project: many alike, {n} in id, number and names
-//	metadata       project, serviceAccount: whom /computeMetadata/v1 speaks for
+//	metadata       project, serviceAccount: the account of /computeMetadata/v1
 //	roles          further roles and their permissions
 //	services       further services that exist
 //	latencies      read, iamWrite, createAccount, batchEnable, oauth, operation
@@ -88,7 +88,7 @@
 //
 // # Administration
 //
-// JSON under /admin/, for whoever reaches the listener:
+// JSON under /admin/, for all that reach the listener:
 //
 //	GET    /admin/health
 //	GET    /admin/scenario               as it is now

@@ -53,7 +53,7 @@ func openTerminal(t *testing.T) *terminal {
 
 // login opens a session of a user or service account. It takes nothing from
 // the environment but where programs are: neither a proxy nor the
-// configuration of whoever runs the test.
+// configuration of the developer.
 func (term *terminal) login(t *testing.T, email string) *session {
 	t.Helper()
 	dir, urls := t.TempDir(), Endpoints(term.url)

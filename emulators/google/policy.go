@@ -234,8 +234,8 @@ func (logType) values() (string, []string) {
 
 // view renders a policy for a reader that understands the requested version.
 // One below 3 sees conditional bindings as roles of an invented name
-// (https://cloud.google.com/iam/docs/policies#versions), and whoever writes
-// that back loses them.
+// (https://cloud.google.com/iam/docs/policies#versions), and a write
+// of that loses them.
 func (p *policy) view(requested int) policyJSON {
 	out := policyJSON{Version: 1, Etag: p.etagText()}
 	for _, b := range p.bindings {

@@ -18,7 +18,7 @@ type Scenario struct {
 	Folders       []Folder       `json:"folders,omitempty"`
 	Projects      []Project      `json:"projects,omitempty"`
 	Generate      []Generator    `json:"generate,omitempty"`
-	// Metadata is whom the metadata server speaks for; nil: there is none.
+	// Metadata is the account of the metadata server; nil: there is none.
 	Metadata *Metadata `json:"metadata,omitempty"`
 	// Roles are further roles and their permissions, patterns allowed.
 	Roles map[string][]string `json:"roles,omitempty"`
@@ -230,7 +230,7 @@ type Generator struct {
 	Project Project `json:"project"`
 }
 
-// Metadata is whom /computeMetadata/v1 gives tokens of: a service account of
+// Metadata is the account whose tokens /computeMetadata/v1 gives: a service account of
 // the scenario, as attached to the platform's own Cloud Run services.
 type Metadata struct {
 	Project        string `json:"project"`

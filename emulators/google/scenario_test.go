@@ -185,7 +185,7 @@ func TestAdmin(t *testing.T) {
 	if counts["total"] != 1.0 || len(counts["calls"].([]any)) != 1 {
 		t.Errorf("calls %v", counts)
 	}
-	for skip, want := range map[string]int{"0": 1, "1": 0, "99": 0} { // whoever looks on has the first ones
+	for skip, want := range map[string]int{"0": 1, "1": 0, "99": 0} { // a longer list has the first ones
 		counts := ok("GET", "/admin/calls?detail=true&skip="+skip, "")
 		if counts["total"] != 1.0 || len(counts["calls"].([]any)) != want {
 			t.Errorf("calls but for the first %s: %v", skip, counts)

@@ -278,7 +278,7 @@ func formed(format, v string) bool {
 	return true
 }
 
-// heldBack keeps an answer until it has been checked, so that whoever has it
+// heldBack keeps an answer until it has been checked, so that a caller that has it
 // finds it counted.
 type heldBack struct {
 	http.ResponseWriter

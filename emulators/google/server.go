@@ -159,7 +159,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve answers one call: who calls, faults, latency, then the answer under
 // the lock, then what the faults do to it. The call is recorded before its
-// answer is written, so that whoever has the answer finds the record.
+// answer is written, so that the record is there when the answer is.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, m *method, vars map[string]string) {
 	record := Call{Time: s.clock.Now(), Method: m.name, Write: m.write}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

@@ -3,7 +3,7 @@
 // own.
 //
 // A part that is started is ready to use, has its output in a log file, and
-// ends with whoever started it, however that ends: nothing is left behind
+// ends with the process that started it, however that ends: nothing is left behind
 // after Ctrl-C, a panic or a kill -9.
 package parts
 
@@ -36,7 +36,7 @@ func (m *MissingError) Error() string {
 }
 
 // leash runs its arguments as a command and ends it when its own standard
-// input ends, which is when whoever holds the other end has ended. Then, and
+// input ends, which is when the process with the other end has ended. Then, and
 // when the command ends by itself, nothing of the process group stays.
 const leash = `exec 3<&0
 "$@" 3<&- </dev/null &

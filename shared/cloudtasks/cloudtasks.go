@@ -183,7 +183,7 @@ func (q *Queue) classify(t connect.Task, err error) error {
 		return connect.Errorf(connect.Invalid, "The queue refused a task.").Because(cause)
 	case codes.NotFound, codes.PermissionDenied, codes.Unauthenticated, codes.FailedPrecondition:
 		// A deployment that is not finished, or a queue that is disabled:
-		// whoever mends it loses nothing.
+		// nothing is lost once it is mended.
 		return connect.Errorf(connect.Unavailable, "The task queue cannot be used at present. Try again later.").Because(cause)
 	}
 	return connect.Errorf(connect.Unavailable, "The task queue is not available. Try again in a moment.").Because(cause)

@@ -86,7 +86,7 @@ func (c *Config) CallerAudiences() []string {
 	return c.AuthAudience
 }
 
-// TaskAudienceOf is whom the tokens of tasks for a function are for.
+// TaskAudienceOf is the audience of the tokens of a function's tasks.
 func (c *Config) TaskAudienceOf(function string) string {
 	return cmp.Or(c.TaskAudience, c.TaskURL(function))
 }

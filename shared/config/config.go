@@ -44,12 +44,12 @@ type Config struct {
 
 	Auth            string   `env:"AUTH,default=local"`       // who is believed: local (headers; loopback only), backend, oidc
 	BackendAccounts []string `env:"BACKEND_SERVICE_ACCOUNTS"` // required with AUTH=backend: emails of the accounts that may name users
-	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // whom callers' tokens are for; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
+	AuthAudience    []string `env:"AUTH_AUDIENCE"`            // audience of callers' tokens; default with AUTH=backend: NEXT_PUBLIC_BACKEND_URL
 	AuthIssuer      string   `env:"AUTH_ISSUER"`              // required with AUTH=oidc: the issuer of users' tokens
 	LoginBinding    string   `env:"LOGIN_BINDING"`            // how a login is bound to its user: cookie or confirm; default: cookie, with AUTH=backend confirm
 	// Who may have tokens of users' service accounts, from /internal/token.
 	InternalAccounts []string `env:"INTERNAL_SERVICE_ACCOUNTS"` // emails of service accounts; empty: nobody
-	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // whom their ID tokens are for; default: NEXT_PUBLIC_BACKEND_URL
+	InternalAudience []string `env:"INTERNAL_AUDIENCE"`         // audience of their ID tokens; default: NEXT_PUBLIC_BACKEND_URL
 
 	InvokerCheck bool `env:"INVOKER_IAM_CHECK"` // whether Cloud Run checks callers' Google-signed tokens, and takes their signatures away; never set where it does not
 
@@ -465,7 +465,7 @@ func (c *Config) TaskURL(function string) string {
 }
 
 // GoogleTelemetry reports whether traces and metrics go to Google itself, which
-// wants to know from whom
+// asks for the sender's credentials
 // (https://cloud.google.com/stackdriver/docs/reference/telemetry/overview).
 func (c *Config) GoogleTelemetry() bool {
 	u, err := url.Parse(c.TelemetryEndpoint)

@@ -26,8 +26,8 @@ func Subject(ctx context.Context) []slog.Attr {
 	return things
 }
 
-// Within returns err as one of the work within ctx: whoever logs it outside of
-// it can say what it is about.
+// Within returns err with the attributes of ctx, so that a caller that logs it
+// without ctx can say what it is about.
 func Within(ctx context.Context, err error) error {
 	if things := Subject(ctx); err != nil && len(things) > 0 {
 		return &subjectError{err, things}

@@ -29,7 +29,7 @@ const SchemaVersion = 3
 const LoginLifetime = 10 * time.Minute
 
 // loginRetention is how long the record of a login that came back is kept at
-// most: it names tokens in the Vault until the sweep has seen what became of
+// most: it names tokens in the Vault until the sweep has seen the end of
 // them, minutes later.
 const loginRetention = 30 * 24 * time.Hour
 

@@ -109,7 +109,7 @@ func matches(value, hash string) bool {
 
 // Handle returns a new random name for what comes of the login: it begins with
 // the record's key, so that the login is found by it, and what follows is known
-// only to whom it is given.
+// only to its receiver.
 func (l *Login) Handle() string { return l.StateHash + NewID() }
 
 // ParseHandle returns the key of the login that a handle is of.

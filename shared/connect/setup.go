@@ -91,7 +91,7 @@ type Setup struct {
 	UpdatedAt time.Time
 	// StallsAt is when the setup's task counts as lost unless the setup has moved
 	// by then; zero once the setup has ended. StalledSince is since when the
-	// sweep has tried in vain to get it moving; zero while it moves.
+	// sweep has tried without effect to get it moving; zero while it moves.
 	StallsAt     time.Time
 	StalledSince time.Time
 	EndedAt      time.Time

@@ -10,7 +10,7 @@ import (
 
 // saveByID writes documents of a collection of the user's, each by itself and
 // under the ID that encode returns with it: a batch that failed half-way is
-// written again by whoever asked for it. Of several with the same ID the last
+// written again by the caller. Of several with the same ID the last
 // counts.
 func saveByID[T any](ctx context.Context, s *Store, userID, collection string, values []T, encode func(T) (id string, document any)) error {
 	documents := make(map[string]any, len(values))

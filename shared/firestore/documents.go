@@ -227,7 +227,7 @@ func encodeConnection(c *connect.Connection, tx string) (any, error) {
 // connectionWith is a connection as it is stored, with its projects packed.
 func connectionWith(c *connect.Connection, tx string, bulk []byte) connectionDocument {
 	d := connectionDocument{Connection: *c, Tx: tx, Bulk: bulk}
-	d.Projects, d.Version = nil, connect.SchemaVersion // whoever knows no Bulk is to leave it alone
+	d.Projects, d.Version = nil, connect.SchemaVersion // a release that knows no Bulk must leave it alone
 	return d
 }
 

@@ -98,7 +98,7 @@ func testFields(t *testing.T, emulator string) {
 }
 
 // testEarlierConnection: before schema version 3 a connection had its projects as
-// fields, and whoever writes it keeps them.
+// fields, and a write keeps them.
 func testEarlierConnection(t *testing.T, s *store.Store, raw *firestore.Client) {
 	t.Helper()
 	ctx := t.Context()

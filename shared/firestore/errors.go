@@ -36,7 +36,7 @@ func classify(doing string, err error) error {
 	case codes.Aborted:
 		return connect.Errorf(connect.Unavailable, "Others are changing the same data. Try again in a moment.").Because(cause)
 	case codes.NotFound, codes.PermissionDenied, codes.Unauthenticated:
-		// A deployment that is not finished: whoever mends it loses nothing.
+		// A deployment that is not finished: nothing is lost once it is mended.
 		return connect.Errorf(connect.Unavailable, "The database cannot be used at present. Try again later.").Because(cause)
 	}
 	return connect.Errorf(connect.Unavailable, "The database is not available. Try again in a moment.").Because(cause)

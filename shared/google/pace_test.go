@@ -135,7 +135,7 @@ func TestWhoseQuotaACallUses(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
-		used   func(*testing.T, setup.Cloud, string) error // until there is no more
+		used   func(*testing.T, setup.Cloud, string) error // until none is left
 		source setup.TokenSource
 		then   func(*testing.T, setup.Cloud, string) error // in another project
 		as     setup.TokenSource
@@ -146,7 +146,7 @@ func TestWhoseQuotaACallUses(t *testing.T) {
 		{"a service account uses its own project's", policy, user(), policy, accountTokens{"root"}, false},
 		{"accounts in one project share it", policy, accountTokens{"root"}, policy, accountTokens{"root"}, true},
 		{"calls that name a project use that one's", assets, user(), assets, user(), false},
-		{"whoever makes them", assets, user(), func(t *testing.T, c setup.Cloud, _ string) error { return assets(t, c, "p") }, accountTokens{"root"}, true},
+		{"with any credentials", assets, user(), func(t *testing.T, c setup.Cloud, _ string) error { return assets(t, c, "p") }, accountTokens{"root"}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -124,7 +124,7 @@ func (c *cloud) Operation(ctx context.Context, projectID, name string) (setup.Op
 	return readOperation(operation)
 }
 
-// readOperation reads what became of an operation.
+// readOperation reads the state of an operation.
 func readOperation(operation *serviceusage.Operation) (setup.Operation, error) {
 	result := setup.Operation{Done: operation.Done}
 	if e := operation.Error; e != nil {

@@ -1,4 +1,4 @@
-// Package identity finds out whom a bearer token is of: an ID token that
+// Package identity finds out whose a bearer token is: an ID token that
 // Google signed for a service account, or one that another issuer signed for
 // a user.
 package identity
@@ -80,14 +80,14 @@ func (i *Issuer) For(audiences ...string) (*Verifier, error) {
 	return &Verifier{i, slices.Clone(audiences)}, nil
 }
 
-// Identity is whom a token is of.
+// Identity is the caller that a token identifies.
 type Identity struct {
 	Subject  string // unique within the issuer
 	Email    string // as the issuer says it; believe it if Verified
 	Verified bool   // the issuer verified the email
 }
 
-// Verify returns whom a token is of: Unauthenticated for one that is not good,
+// Verify returns the caller that a token identifies: Unauthenticated for one that is not good,
 // Unavailable when the issuer's keys cannot be read. Its errors do not hold the
 // token.
 func (v *Verifier) Verify(ctx context.Context, token connect.Secret) (*Identity, error) {

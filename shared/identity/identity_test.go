@@ -175,7 +175,7 @@ func TestKeysRotate(t *testing.T) {
 		t.Errorf("a token by the newest key: %v", err)
 	}
 	if _, err := v.Verify(t.Context(), old); connect.CodeOf(err) != connect.Unauthenticated {
-		t.Errorf("a token by a key that is no more: %v", err)
+		t.Errorf("a token by a key that was removed: %v", err)
 	}
 }
 

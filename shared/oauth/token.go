@@ -37,7 +37,7 @@ func (c *Client) Refresh(ctx context.Context, t connect.Token) (connect.Token, e
 
 // Revoke takes back at Google what t stands for. That is all that the Google
 // account granted to the platform: every connection of the same account ends
-// with it, whoever made it. Revoking what is revoked or expired is no error
+// with it, from whichever login it came. Revoking what is revoked or expired is no error
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke).
 func (c *Client) Revoke(ctx context.Context, t connect.Token) error {
 	token := t.Refresh

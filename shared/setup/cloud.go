@@ -10,7 +10,7 @@ import (
 
 // Google gives Google Cloud as an identity sees it.
 type Google interface {
-	// As returns Google Cloud as seen by whoever source's tokens are of. It
+	// As returns Google Cloud as the identity of source's tokens sees it. It
 	// makes no call.
 	As(source TokenSource) Cloud
 }

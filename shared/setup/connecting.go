@@ -60,8 +60,8 @@ func (s *Service) keep(ctx context.Context, l *connect.Login, g Consent) error {
 
 // Park stores the tokens of a consent and makes nothing of them until the user
 // who began the login confirms it. The returned handle is for the browser that
-// came back from Google and nobody else: whoever began the login elsewhere and
-// had another person consent does not learn it.
+// came back from Google alone: an attacker who began the login elsewhere and had
+// another person consent does not learn it.
 func (s *Service) Park(ctx context.Context, l *connect.Login, g Consent) (handle string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
@@ -181,7 +181,7 @@ func (s *Service) establish(ctx context.Context, l *connect.Login, g Consent, id
 		return nil, fmt.Errorf("make connection: %w", err)
 	}
 	if made == nil {
-		return nil, connect.Errorf(connect.NotFound, "This setup is no more.")
+		return nil, connect.Errorf(connect.NotFound, "This setup was deleted.")
 	}
 	s.Measures.ended(ctx, over)
 	s.start(ctx, made)

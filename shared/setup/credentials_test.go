@@ -127,7 +127,7 @@ func TestTwoInstancesThatRefreshAtOnceKeepOneToken(t *testing.T) {
 }
 
 // The tokens are gone when the refreshed one comes: what it would give is of a
-// connection that is no more.
+// connection that was deleted.
 func TestARefreshThatADisconnectHasOvertakenGivesNothing(t *testing.T) {
 	t.Parallel()
 	v := &vault{token: connect.Token{Access: "old", Refresh: "r"}, version: 1}

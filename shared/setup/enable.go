@@ -112,7 +112,7 @@ func (e *enabling) start(ctx context.Context, names []string) error {
 	return nil
 }
 
-// settle finds out what became of the operations under way. It asks Google
+// settle finds out the results of the operations under way. It asks Google
 // for the state of the APIs, which is the fact that counts, and for the
 // operations only where an API is not enabled. Whenever it fails, the project
 // still holds every operation whose APIs are neither enabled nor refused.
@@ -236,7 +236,7 @@ func (e *enabling) entries(names []string) []connect.Change {
 	return entries
 }
 
-// mark records what became of APIs whose enabling was asked for earlier.
+// mark records the results for APIs whose enabling was asked for earlier.
 func (e *enabling) mark(ctx context.Context, names []string, state connect.ChangeState) error {
 	entries := e.entries(names)
 	for i := range entries {

@@ -10,7 +10,7 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// Revocation says what became of a grant at Google when it was given up.
+// Revocation is the outcome of revoking a grant at Google.
 type Revocation string
 
 // What can become of a grant at Google.
@@ -63,7 +63,7 @@ func (p *Parts) release(ctx context.Context, g connect.Grant, patient bool) (Rev
 // revoke revokes a grant unless another of the same Google account would die
 // with it: Google revokes all that an account granted to the platform
 // (https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke).
-// The error says why what became of it is unknown.
+// The error says why the outcome is unknown.
 func (p *Parts) revoke(ctx context.Context, g connect.Grant, t connect.Token) (Revocation, error) {
 	if g.Subject == "" {
 		return RevocationUnknown, nil // whose other grants could not be looked for

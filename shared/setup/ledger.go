@@ -21,7 +21,7 @@ type ledger struct {
 	resumed bool   // an execution of the same step was there before
 	// interrupted says that an execution of the setup has failed or crashed.
 	interrupted bool
-	last        bool // nobody will find out later what became of a change
+	last        bool // no later execution finds out the result of a change
 
 	mu      sync.Mutex
 	planned map[string]connect.Change  // of this execution or one before it, and not known to be done
@@ -86,12 +86,12 @@ func (l *ledger) open(ctx context.Context, made time.Time, resumed bool) error {
 	return nil
 }
 
-// says is what a change says, whoever planned it.
+// says is the text of a change, in whichever setup it was planned.
 func says(c connect.Change) string {
 	return strings.Join([]string{c.ProjectID, string(c.Kind), c.Target, c.Role, c.Member}, "\x00")
 }
 
-// adopt marks in the ledger what became of changes that setups before this one
+// adopt marks in the ledger the results of changes that setups before this one
 // had planned: they stand, or, because they are about to be made anew, never
 // happened. Organization policies are left out: their own time tells.
 func (l *ledger) adopt(ctx context.Context, changes []connect.Change, state connect.ChangeState) error {

@@ -81,7 +81,7 @@ func TestASetupCountsWhatAnExecutionThatDiedHasMade(t *testing.T) {
 }
 
 // A setup dies in the middle of a change, and its task is lost. The next one
-// finds out what became of it, and says so where it was planned.
+// finds out its result, and says so where it was planned.
 func TestASetupFindsOutWhatTheOneBeforeLeftOpen(t *testing.T) {
 	t.Parallel()
 	grants := len(setup.DefaultAgentRoles()) + len(setup.DefaultAskRoles())
@@ -172,7 +172,7 @@ func TestCleanupLeavesAccountsThatOthersMade(t *testing.T) {
 			c.theirs()
 			c.fault(emulated.Fault{Method: "iam.serviceAccounts.get", Code: 403, Count: 2})
 		},
-		"when it was not known what became of making them": func(c *chain) {
+		"when it was not known whether they were made": func(c *chain) {
 			c.fault(emulated.Fault{Method: "iam.serviceAccounts.create", Code: 503})
 			if err := c.attempt(c.t.Context()); connect.CodeOf(err) != connect.Unavailable {
 				c.t.Errorf("error = %v", err)

@@ -31,7 +31,7 @@ func NewMeasures(to metric.MeterProvider) (*Measures, error) {
 	m.setups, faults[0] = meter.Int64Counter("gcpconnect.setups",
 		metric.WithDescription("Setups and removals that ended, by how."))
 	m.took, faults[1] = meter.Float64Histogram("gcpconnect.step.duration", metric.WithUnit("s"),
-		metric.WithDescription("Executions of a step by what came of them, from the task's arrival to the next one's handing over."),
+		metric.WithDescription("Executions of a step by outcome, from the task's arrival to the next one's handing over."),
 		metric.WithExplicitBucketBoundaries(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 80, 100))
 	m.attempts, faults[2] = meter.Int64Histogram("gcpconnect.step.attempts",
 		metric.WithDescription("How many executions a step took until it was over."),

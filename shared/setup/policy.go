@@ -67,7 +67,7 @@ func (e policyEditor) ensure(ctx context.Context, edits func(*Policy) []edit) (c
 	return changed, err
 }
 
-// lastLook finds out what became of a write whose answer is not known, when
+// lastLook finds out the result of a write whose answer is not known, when
 // nobody will look later: what does not stand never happened. If it cannot be
 // found out, the ledger goes on saying that it is not known.
 func (e policyEditor) lastLook(ctx context.Context, edits func(*Policy) []edit) {

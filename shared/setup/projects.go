@@ -86,7 +86,7 @@ func (s *Service) Access(ctx context.Context, userID string) ([]ProjectAccess, s
 }
 
 // AccessChange asks for a project's access to be as Enabled says, and holds
-// what came of it.
+// its outcome.
 type AccessChange struct {
 	ID      string
 	Enabled bool

@@ -61,7 +61,7 @@ func removeAccess(ctx context.Context, r *Run) error {
 		r.onCommit = append(r.onCommit, func(c *connect.Connection) { c.LookAt = time.Now().Add(lateFor) })
 		return nil
 	}
-	// What is undone, and what became of the grant, is written down before the
+	// What is undone, and the outcome of the revocation, is written down before the
 	// tokens go: a second execution could not find it out.
 	grant := r.Connection.Grant()
 	if err := r.revokeGrant(ctx, grant); err != nil {

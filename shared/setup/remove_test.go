@@ -323,7 +323,7 @@ func TestASetupWaitsForARemovalThatIsStillAtWork(t *testing.T) {
 	})
 }
 
-// What became of the grant is known before the tokens go, and still said when
+// The outcome of the revocation is known before the tokens go, and still said when
 // the execution that found it out has died.
 func TestARemovalThatDiesStillSaysThatTheGrantStands(t *testing.T) {
 	t.Parallel()

@@ -115,7 +115,7 @@ func (r *Run) save(ctx context.Context) error {
 var errTimeUp = errors.New("the step's time is up")
 
 // each runs work for every project of the setup that wants it, at most
-// `concurrency` at once, and keeps what became of each. It returns
+// `concurrency` at once, and keeps the outcome of each. It returns
 //   - nil when every such project is done, be it well or with an error of its own
 //   - Later when some are not ready yet or time was up, or when Google's quotas
 //     were: then it begins no more work
@@ -132,7 +132,7 @@ func (r *Run) each(ctx context.Context, wants func(*connect.Project) bool, work 
 	var failed, wait error // under r.mu
 	done := 0              // under r.mu: projects that came through
 	over := false          // under r.mu: an error has ended the whole step
-	// conclude puts what became of the work into the setup.
+	// conclude puts the outcome of the work into the setup.
 	conclude := func(about context.Context, i int, p connect.Project, err error) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -39,7 +39,7 @@ func newSetup(c *connect.Connection, id string, kind connect.Kind, now time.Time
 }
 
 // lookTimeout bounds a second look after a time-out, and startTimeout what
-// starting a setup may take beyond the time of whoever asked for it.
+// starting a setup may take beyond the caller's time.
 const (
 	lookTimeout  = 5 * time.Second
 	startTimeout = 15 * time.Second
@@ -47,7 +47,7 @@ const (
 
 // stands reports whether a setup was made although the answer was that the
 // store is unavailable: the answer came too late, or not at all. Then it must
-// be started, or its user waits for it in vain.
+// be started, or its user waits for nothing.
 func (s *Service) stands(ctx context.Context, made *connect.Setup, err error) bool {
 	if made == nil || connect.CodeOf(err) != connect.Unavailable {
 		return false

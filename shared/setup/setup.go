@@ -54,8 +54,8 @@ import (
 	"gcpconnect/shared/connect"
 )
 
-// Parts are what the chain is made of: where it keeps things, whom it asks,
-// and how it is set.
+// Parts are what the chain is made of: its store, queue, Google, tokens
+// and settings.
 type Parts struct {
 	Store    connect.Store
 	Queue    connect.Queue

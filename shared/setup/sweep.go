@@ -18,13 +18,13 @@ const SweepFunction = "sweep"
 const sweepPage = 200
 
 // sweepPatience is how long tokens that are to be given up are left to
-// whoever is at it.
+// the request that is still at work.
 const sweepPatience = time.Minute
 
 // Sweep finds what nobody works on any more, and finishes it:
 //   - setups and discoveries that have not moved for longer than they ever
 //     wait: their task was lost. They get another one; setups for which that is
-//     in vain for too long fail.
+//     for too long fail.
 //   - logins whose tokens became no connection: not confirmed in time, or
 //     overtaken by the death of a process. They are given up.
 //   - tokens of connections that are no more. They are given up.
@@ -75,7 +75,7 @@ var errMoved = errors.New("it moves")
 const textStalled = "The setup stopped moving. Retry it: it goes on from what is done."
 
 // revive has the step that is due for a stalled setup delivered once more. A
-// setup that has been revived in vain for too long fails.
+// setup that has been revived for too long without moving fails.
 func (s *Service) revive(ctx context.Context, stalled *connect.Setup) error {
 	_, x, err := s.Store.UpdateSetup(ctx, stalled.ID, func(c *connect.Connection, x *connect.Setup) error {
 		now := time.Now()

@@ -12,8 +12,7 @@ import (
 )
 
 // Task is what the queue carries for a step: which setup, made for which
-// generation of the connection, is due for which step, for the how-manieth
-// time.
+// generation of the connection, is due for which step, in which attempt.
 type Task struct {
 	Setup      string `json:"setup"`
 	Generation int64  `json:"generation"`

@@ -39,7 +39,7 @@ func classify(doing string, err error) error {
 		return unavailable("The vault is sealed or under maintenance. Try again later.")
 	case http.StatusForbidden, http.StatusUnauthorized, http.StatusNotFound:
 		// A deployment that is not finished, or a policy or role that was
-		// changed: whoever mends it loses nothing.
+		// changed: nothing is lost once it is mended.
 		return unavailable("The vault does not let this service in at present. Try again later.")
 	case http.StatusPreconditionFailed:
 		return unavailable("The vault is not up to date yet. Try again in a moment.")

@@ -63,7 +63,7 @@ func New(o Options) (*Vault, error) {
 		return nil, fmt.Errorf("configure Vault client: %w", config.Error)
 	}
 	if t, ok := config.HttpClient.Transport.(*http.Transport); ok && t.TLSClientConfig != nil && t.TLSClientConfig.InsecureSkipVerify {
-		return nil, errors.New("VAULT_SKIP_VERIFY gives tokens to whoever answers: unset it, and name Vault's certificate authority in VAULT_CACERT")
+		return nil, errors.New("VAULT_SKIP_VERIFY gives tokens to any server that answers: unset it, and name Vault's certificate authority in VAULT_CACERT")
 	}
 	config.Address, config.AgentAddress, config.Timeout = o.Address, "", cmp.Or(o.Timeout, defaultTimeout)
 	config.MaxRetries, config.MinRetryWait, config.MaxRetryWait = 2, 200*time.Millisecond, time.Second

@@ -1,4 +1,4 @@
-# Functions: who reaches each, as whom it runs, and how long it may take.
+# Functions: who reaches each, its account, and how long it may take.
 mock_provider "google" {}
 
 variables {

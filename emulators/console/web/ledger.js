@@ -30,15 +30,15 @@ export function takenBefore(changes, removed) {
 /** What a change is about: an API, an account, a role. */
 const thing = ({kind, target, role}) => html`<code>${kind === 'enable_api' ? shortAPI(target) : role ? shortRole(role) : target}</code>`;
 
-/** To or from whom a role goes, and on which account where it is not on the project. */
-const whom = ({kind, target, member, projectId}, verb) => member && html`${kind === 'remove_binding' || verb?.startsWith('und') ? 'from' : 'to'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
+/** The member that a role goes to or from, and on which account where it is not on the project. */
+const recipient = ({kind, target, member, projectId}, verb) => member && html`${kind === 'remove_binding' || verb?.startsWith('und') ? 'from' : 'to'} <span title=${member}>${who(member)}</span>${target !== projectId && html`, on <span title=${target}>${who(target)}</span>`}`;
 
 /** A change in a line. */
-export const Change = ({change}) => html`${thing(change)} ${whom(change)}`;
+export const Change = ({change}) => html`${thing(change)} ${recipient(change)}`;
 
-/** Changes of one project, roles by whom they go to, each with why where that is said. */
+/** Changes of one project, roles by their members, each with why where that is said. */
 export const ChangeList = ({changes, verb}) => [...Map.groupBy(changes, ({member, target}) => member && member + target)].map(([key, list]) => html`<${Fragment} key=${key}>
-  ${key && html`<p class="whom">${whom(list[0], verb)}</p>`}
+  ${key && html`<p class="recipient">${recipient(list[0], verb)}</p>`}
   <ul>${list.map(change => html`<li>${thing(change)}${change.why && html`<span class="muted">: ${change.why}</span>`}</li>`)}</ul><//>`);
 
 /** Changes in groups of a kind: [[kind, changes]], in the order in which people care. */

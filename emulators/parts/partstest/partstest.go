@@ -114,7 +114,7 @@ func require(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 	if file := os.Getenv("SKIPPED_TESTS"); file != "" { //nolint:forbidigo // likewise
-		f, failed := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // named by whoever runs the tests
+		f, failed := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // named by the developer
 		if failed == nil {
 			_, failed = fmt.Fprintf(f, "%s: %v\n", t.Name(), err)
 			failed = errors.Join(failed, f.Close())

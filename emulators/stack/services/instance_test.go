@@ -168,7 +168,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveInstance is the program, with a hook around all that it calls, on the
-// socket that it inherits. It ends with whoever started it.
+// socket that it inherits. It ends with the process that started it.
 func serveInstance(encoded string) error {
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

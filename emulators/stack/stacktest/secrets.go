@@ -220,7 +220,7 @@ func (w *SecretRecorder) recordURL(r *http.Request) {
 	}
 }
 
-// roundTrip has a request answered: as refuse says, or by whom it is meant for.
+// roundTrip has a request answered: as refuse says, or by its host.
 func (w *SecretRecorder) forward(r *http.Request, sent []byte) (*http.Response, error) {
 	w.mu.Lock()
 	refuse := w.refuse

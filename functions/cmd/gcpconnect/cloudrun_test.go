@@ -68,8 +68,8 @@ func deployed(f functions.Function, google string) []string {
 	return environment
 }
 
-// contain runs the program in its image: with no file but those, and as whom the
-// image says. Who may not do so runs it outside.
+// contain runs the program in its image: with no file but those, and as the user
+// that the image names. Without the right to do so it runs outside.
 func contain(t *testing.T, environment []string) *exec.Cmd {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), binary)
@@ -100,8 +100,8 @@ func stranger(f functions.Function, r functions.Route) request {
 	return request{method: r.Method, path: path}
 }
 
-// admitted is a request of whom the function is for, in which something is wrong
-// that nobody need be asked about; ok is false where there is no such request.
+// admitted is a request of a caller that the function is for, in which something
+// is wrong that no service need be asked about; ok is false where there is no such request.
 func admitted(t *testing.T, signer *google.Server, f functions.Function) (r request, status int, code connect.Code, ok bool) {
 	t.Helper()
 	r = stranger(f, f.Routes[len(f.Routes)-1])

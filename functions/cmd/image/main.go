@@ -45,7 +45,7 @@ const (
 	rootsPath   = "/etc/ssl/certs/ca-certificates.crt"
 )
 
-// nonroot is whom the program runs as: nobody of that number owns anything.
+// nonroot is the user that the program runs as, who owns nothing.
 const nonroot = "65532:65532"
 
 // always is when everything was made: the same image is made at any time.

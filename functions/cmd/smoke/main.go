@@ -1,4 +1,4 @@
-// Command smoke looks at a deployment from outside, as somebody whom it does not
+// Command smoke looks at a deployment from outside, as a caller that it does not
 // know:
 //
 //	terraform -chdir=terraform/examples/production output -json | go run ./functions/cmd/smoke

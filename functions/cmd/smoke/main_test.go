@@ -85,7 +85,7 @@ func (d *deployment) look(t *testing.T, patience time.Duration) (string, error) 
 	if !ok {
 		t.Fatal("the test server's transport is of another kind")
 	}
-	transport.TLSClientConfig.ServerName = "example.com" // whom its certificate is of
+	transport.TLSClientConfig.ServerName = "example.com" // the name in its certificate
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		to := secure
 		if strings.HasSuffix(address, ":80") {

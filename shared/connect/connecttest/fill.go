@@ -65,8 +65,8 @@ func fill(v reflect.Value, path string, n *int) {
 	}
 }
 
-// scramble changes everything that is reachable from *v, in place: whoever
-// shares memory with it sees it.
+// scramble changes everything that is reachable from *v, in place: a value
+// that shares memory with it shows that.
 func scramble[T any](v *T) { scrub(reflect.ValueOf(v).Elem()) }
 
 func scrub(v reflect.Value) {

@@ -4,7 +4,7 @@ output "redirect_uri" {
 }
 
 output "backend_url" {
-  description = "Where the functions are, and for whom callers' tokens are."
+  description = "Where the functions are, and the audience of callers' tokens."
   value       = module.connector.backend_url
 }
 

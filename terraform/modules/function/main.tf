@@ -26,8 +26,8 @@ resource "google_cloud_run_v2_service" "function" {
   ingress             = local.ingress[var.ingress]
   deletion_protection = var.deletion_protected
 
-  # On: Cloud Run lets in whom invokers names, and takes the signature off the
-  # token that it has verified. Off: whoever comes in by ingress.
+  # On: Cloud Run lets in the members of invokers, and takes the signature off the
+  # token that it has verified. Off: all that ingress lets in.
   invoker_iam_disabled = !var.invoker_iam_check
 
   template {

@@ -21,7 +21,7 @@ export function ConnectButton({children = 'Connect GCP', class: kind = 'primary'
   return html`<${Action} class=${kind} act=${begin}>${children}<${Icon} name="arrow" /><//><${Failure} error=${error} />`;
 }
 
-/** What became of a login that did not lead to a setup, with the next thing to do. */
+/** The outcome of a login that did not lead to a setup, with the next thing to do. */
 function Ending({value}) {
   const {tone, title, text, next, link: more} = LOGINS[value] ?? otherLogin(value);
   const box = useRef();

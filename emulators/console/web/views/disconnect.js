@@ -1,5 +1,5 @@
-// Disconnect: what will be undone, from the ledger, before the button; and what
-// became of it after.
+// Disconnect: what will be undone, from the ledger, before the button; and the
+// outcome after.
 
 import {html, useState} from '../lib.js';
 import * as api from '../api.js';

@@ -1,4 +1,4 @@
-// Progress: a setup, or a cleanup, from its first step to what came of it. The
+// Progress: a setup, or a cleanup, from its first step to its outcome. The
 // task's ID is in the address and remembered, so that a reload and a closed tab
 // lose nothing: all of this is drawn from the status alone.
 
