@@ -229,7 +229,10 @@ func cached(terraform *parts.Terraform, folder, example string, build func() ([]
 		return nil, fmt.Errorf("keep the plan: %w", err)
 	}
 	_, err = own.Write(shown)
-	return shown, errors.Join(err, own.Close(), os.Rename(own.Name(), file))
+	if err = errors.Join(err, own.Close()); err == nil { // half a plan is not kept
+		err = os.Rename(own.Name(), file)
+	}
+	return shown, err
 }
 
 // Run runs Terraform in a folder and returns what it prints.
