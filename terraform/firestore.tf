@@ -61,9 +61,9 @@ resource "google_firestore_index" "index" {
     }
   }
 
-  # An index over data that are there takes longer than the provider's 20 minutes. If
-  # Terraform gives up all the same, Google goes on: see "An index takes too long" in
-  # the README.
+  # An index over existing documents can take longer than the provider's 20 minutes.
+  # Google still builds it when Terraform has timed out: see "An index takes too long"
+  # in the README.
   timeouts {
     create = "75m"
   }

@@ -54,9 +54,9 @@ var contract functionstest.Contract
 // controlPath is where an instance takes a fault and tells its moments.
 const controlPath = "/instance"
 
-// fault is a signal to an instance, when a moment comes for the
-// n-th time from then on that it was given the fault, or that a moment came before
-// it.
+// fault is a signal that an instance sends to itself when a moment comes for the
+// n-th time. Times count from when the instance was given the fault, or from the
+// moment Since.
 type fault struct {
 	Since  string // empty: it was given the fault
 	Moment string
@@ -79,7 +79,7 @@ type faulty struct {
 	holding bool // no call may begin or return
 }
 
-func newFated(google string) *faulty {
+func newFaulty(google string) *faulty {
 	f := &faulty{google: google, times: map[string]int{}}
 	f.change = sync.NewCond(&f.mu)
 	return f
@@ -191,7 +191,7 @@ func serveInstance(encoded string) error {
 	if err != nil {
 		return err
 	}
-	f := newFated(at.Host)
+	f := newFaulty(at.Host)
 	hook := connecttest.Hook(f.meet)
 	backends.Store, backends.Vault, backends.Queue = hook.Store(backends.Store), hook.Vault(backends.Vault), hook.Queue(backends.Queue)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -117,8 +117,8 @@ func TestProcess_KilledAnywhereLosesNothing(t *testing.T) {
 	if whole.connected.tokens != 1 || whole.removed.tokens != 0 || len(whole.connected.done) == 0 || len(whole.connected.open)+len(whole.removed.open) != 0 {
 		t.Fatalf("with nobody killed, connected: %v\nremoved: %v", whole.connected, whole.removed)
 	}
-	// Two kills of one connection, far from each other, take half the time of
-	// two outcomes.
+	// Two kills in one connection's lifecycle, far from each other, take half the
+	// time of two lifecycles.
 	setup, removal := kills(whole.setup), kills(whole.removal)
 	setup, removal = stacktest.Sample(t, setup, someDeaths), stacktest.Sample(t, removal, someDeaths)
 	var group sync.WaitGroup
@@ -160,7 +160,7 @@ func kills(moments []string) []fault {
 	return all
 }
 
-// compare says in what another outcome ended differently.
+// compare returns an error that says in what another outcome differs.
 func (l *outcome) compare(other outcome) error {
 	var faults []error
 	same := func(what string, want, got any) {

@@ -236,7 +236,7 @@ func (y *system) control(f *fault) []string {
 	return moments
 }
 
-// shortLived is a Google whose first access tokens are short-runLifecycle, so that
+// shortLived is a Google whose first access tokens are short-lived, so that
 // each chain has to refresh one.
 type shortLived struct{ *google.Server }
 
